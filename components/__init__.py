@@ -1,0 +1,42 @@
+"""Component resources that make up an EKS stack, and the settings and args that they take."""
+
+from components.cluster import Cluster, ClusterArgs, ClusterSettings, NodeGroupSettings
+from components.cluster_target import ClusterTarget
+from components.demo_app import DemoApp, DemoAppArgs, DemoSettings
+from components.ingress_stack import (
+    CertManagerSettings,
+    IngressSettings,
+    IngressStack,
+    IngressStackArgs,
+    LoadBalancerControllerSettings,
+)
+from components.network import Network, NetworkArgs, NetworkSettings
+from components.oidc_irsa import IdentitySettings, OidcIrsa, OidcIrsaArgs, OidcSettings
+from components.pod_role import PodRole, PodRoleArgs
+from components.service_account import ServiceAccountRef
+
+__all__ = [
+    "CertManagerSettings",
+    "Cluster",
+    "ClusterArgs",
+    "ClusterSettings",
+    "ClusterTarget",
+    "DemoApp",
+    "DemoAppArgs",
+    "DemoSettings",
+    "IdentitySettings",
+    "IngressSettings",
+    "IngressStack",
+    "IngressStackArgs",
+    "LoadBalancerControllerSettings",
+    "Network",
+    "NetworkArgs",
+    "NetworkSettings",
+    "NodeGroupSettings",
+    "OidcIrsa",
+    "OidcIrsaArgs",
+    "OidcSettings",
+    "PodRole",
+    "PodRoleArgs",
+    "ServiceAccountRef",
+]

@@ -1,0 +1,175 @@
+"""OidcIrsa: the IAM OIDC provider of a cluster, and the identities that trust it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import pulumi
+import pulumi_aws as aws
+import pulumi_kubernetes as kubernetes
+import pulumi_tls as tls
+from pydantic import AfterValidator, Field, model_validator
+
+from components.cluster_target import ClusterTarget
+from components.pod_role import PodRole, PodRoleArgs
+from components.section import Section, refuse
+from components.service_account import ServiceAccountRef
+from components.trust import STS_AUDIENCE, issuer_of
+
+
+def _check_thumbprint(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{40}", value):
+        refuse(
+            "not a SHA-1 fingerprint",
+            allowed="40 lower-case hexadecimal digits without colons",
+            change="take it from `openssl x509 -fingerprint -sha1` of the top certificate",
+        )
+    return value
+
+
+class OidcSettings(Section):
+    """Section `cluster.oidc`: how the IAM OIDC provider is registered."""
+
+    thumbprint: Literal["derive", "pinned", "omit"] = Field(
+        default="derive",
+        description=(
+            "`derive` reads the certificate chain of the issuer while the cluster is made; `pinned` takes "
+            "pinnedThumbprints, for runners that cannot reach the issuer or sit behind a TLS proxy; `omit` lets IAM "
+            "read the chain itself."
+        ),
+    )
+    pinned_thumbprints: Annotated[
+        tuple[Annotated[str, AfterValidator(_check_thumbprint)], ...], Field(max_length=5)
+    ] = Field(default=(), description="Fingerprints for `thumbprint: pinned`, at most five.")
+    extra_audiences: tuple[str, ...] = Field(
+        default=(), description=f"Audiences that the provider admits beside {STS_AUDIENCE}."
+    )
+
+    @model_validator(mode="after")
+    def _pinned_has_values(self) -> OidcSettings:
+        if (self.thumbprint == "pinned") != bool(self.pinned_thumbprints):
+            refuse(
+                f"thumbprint is {self.thumbprint} with {len(self.pinned_thumbprints)} pinnedThumbprints",
+                allowed="`thumbprint: pinned` with one to five pinnedThumbprints, or neither",
+                change="set both or none",
+            )
+        return self
+
+
+class IdentitySettings(Section):
+    """One entry of section `identities`: what the account `namespace/name` may do."""
+
+    policies: tuple[str, ...] = Field(default=(), description="Ready-made policies by name; see iam_policies/.")
+    managed_policy_arns: tuple[str, ...] = Field(default=(), description="Managed policies by ARN.")
+    create_namespace: bool = Field(default=False, description="Make the namespace too.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OidcIrsaArgs:
+    """What OidcIrsa needs beside its settings."""
+
+    settings: OidcSettings
+    issuer_url: pulumi.Input[str]
+    """The cluster's own issuer, with `https://`."""
+    cluster: ClusterTarget
+    identities: Mapping[str, IdentitySettings] = field(default_factory=dict[str, IdentitySettings])
+    """By `namespace/account`."""
+
+
+class OidcIrsa(pulumi.ComponentResource):
+    """The IAM OIDC provider of one cluster.
+
+    Creates:
+        - the provider, for the audience sts.amazonaws.com and the extra ones. Its thumbprint is the one of the top
+          certificate that the issuer presents, read with pulumi_tls once the cluster exists (`derive`), given
+          (`pinned`), or left to IAM (`omit`);
+        - per identity a PodRole with its account, and the namespaces that identities ask for.
+
+    EKS makes the issuer with the cluster; nobody but this registers it with IAM.
+    """
+
+    provider_arn: pulumi.Output[str]
+    issuer: pulumi.Output[str]
+    """Without scheme, as condition keys have it."""
+    role_arns: dict[str, pulumi.Output[str]]
+    """By `namespace/account`."""
+
+    def __init__(self, name: str, args: OidcIrsaArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("eks-foundation:index:OidcIrsa", name, None, opts)
+        settings = args.settings
+        thumbprints: pulumi.Input[Sequence[str]] | None = {
+            "derive": lambda: tls.get_certificate_output(
+                url=args.issuer_url, opts=pulumi.InvokeOutputOptions(parent=self)
+            ).apply(
+                lambda chain: [top_thumbprint([(each.is_ca, each.sha1_fingerprint) for each in chain.certificates])]
+            ),
+            "pinned": lambda: list(settings.pinned_thumbprints),
+            "omit": lambda: None,
+        }[settings.thumbprint]()
+        provider = aws.iam.OpenIdConnectProvider(
+            f"{name}-provider",
+            url=args.issuer_url,
+            client_id_lists=[STS_AUDIENCE, *settings.extra_audiences],
+            thumbprint_lists=thumbprints,
+            tags={"Name": args.cluster.name},
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                provider=args.cluster.aws_provider,
+                # IAM trusts EKS's issuer by its own root store, so a chain that AWS renews is no reason for a diff.
+                # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_create_oidc_verify-thumbprint.html
+                ignore_changes=["thumbprint_lists"] if settings.thumbprint == "derive" else None,
+            ),
+        )
+
+        accounts = {key: ServiceAccountRef.parse(key) for key in args.identities}
+        namespaces = {
+            namespace: kubernetes.core.v1.Namespace(
+                f"{name}-{namespace}",
+                metadata=kubernetes.meta.v1.ObjectMetaArgs(name=namespace),
+                opts=pulumi.ResourceOptions(parent=self, provider=args.cluster.kubernetes_provider),
+            )
+            for namespace in sorted(
+                {accounts[key].namespace for key, identity in args.identities.items() if identity.create_namespace}
+            )
+        }
+        self.role_arns = {
+            key: PodRole(
+                # A namespace has no dot, so unlike with a hyphen no two accounts share a name.
+                f"{name}-{key.replace('/', '.')}",
+                PodRoleArgs(
+                    account=accounts[key],
+                    region=args.cluster.region,
+                    aws_provider=args.cluster.aws_provider,
+                    oidc_provider_arns=[provider.arn],
+                    policies=identity.policies,
+                    managed_policy_arns=identity.managed_policy_arns,
+                    kubernetes_provider=args.cluster.kubernetes_provider,
+                    wait_for=[namespaces[accounts[key].namespace]] if accounts[key].namespace in namespaces else [],
+                ),
+                opts=pulumi.ResourceOptions(parent=self),
+            ).role_arn
+            for key, identity in args.identities.items()
+        }
+        self.provider_arn = provider.arn
+        self.issuer = provider.arn.apply(issuer_of)
+        self.register_outputs({"provider_arn": self.provider_arn, "issuer": self.issuer, "role_arns": self.role_arns})
+
+
+def top_thumbprint(chain: Sequence[tuple[bool, str]]) -> str:
+    """The fingerprint of the top certificate of a chain that is listed top first, as pulumi_tls lists it.
+
+    Args:
+        chain: per certificate whether it is a CA, and its SHA-1 fingerprint.
+
+    Raises:
+        ValueError: the top certificate is not a CA, as behind a proxy that presents a bare server certificate.
+    """
+    if not chain or not chain[0][0]:
+        raise ValueError(
+            f"the issuer's top certificate is not a CA: {chain[0][1] if chain else 'an empty chain'}; allowed: a chain "
+            "that ends in a CA; set cluster.oidc.thumbprint to `pinned` or `omit`"
+        )
+    return chain[0][1]

@@ -1,0 +1,35 @@
+"""Pure functions of a region's name. Nothing here asks AWS."""
+
+from __future__ import annotations
+
+import re
+
+_PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov", "eusc-": "aws-eusc"}
+_PATTERN = re.compile(r"(cn|us-gov|eusc|af|ap|ca|eu|il|me|mx|sa|us)(-[a-z]+){1,2}-\d")
+
+
+def is_region(region: str) -> bool:
+    """Whether this has the form of a region in a partition that the IAM documents here are written for."""
+    return _PATTERN.fullmatch(region) is not None
+
+
+def partition_of(region: str) -> str:
+    """The partition that stands in the ARNs of this region: aws, aws-cn, aws-us-gov or aws-eusc."""
+    return next((partition for prefix, partition in _PARTITIONS.items() if region.startswith(prefix)), "aws")
+
+
+def ec2_service_of(region: str) -> str:
+    """The service principal of EC2, the only one used here that differs by partition.
+
+    https://docs.amazonaws.cn/en_us/aws/latest/userguide/iam.html
+    """
+    return "ec2.amazonaws.com.cn" if partition_of(region) == "aws-cn" else "ec2.amazonaws.com"
+
+
+def zone_letter(region: str, zone: str) -> str | None:
+    """The letter of an availability zone of this region, or None where the zone is not one.
+
+    Local and wavelength zones (`us-west-2-lax-1a`) are None: EKS puts no control plane there.
+    """
+    match = re.fullmatch(re.escape(region) + "([a-z])", zone)
+    return match[1] if match else None

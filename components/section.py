@@ -1,0 +1,101 @@
+"""What every section of the stack file shares: frozen models, field types, and refusals that say what to change."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated, NoReturn
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+from components.service_account import is_label
+
+
+class Section(BaseModel):
+    """One section of the stack file, and the settings half of a component's args.
+
+    Keys are camelCase in the stack file and snake_case in Python. Unknown keys and wrong types are refused: nothing
+    is converted, so `1.30` is never read as the version "1.3".
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+    )
+
+
+def refuse(what: str, *, allowed: str, change: str) -> NoReturn:
+    """Refuse the value under validation; pydantic adds its path and the value itself.
+
+    Raises:
+        PydanticCustomError: always.
+    """
+    raise PydanticCustomError("refused", "{what}; allowed: {allowed}; change: {change}", locals())
+
+
+# RFC 1918, and the shared range of RFC 6598 that AWS also takes for a VPC.
+PRIVATE_RANGES = tuple(
+    ipaddress.IPv4Network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
+)
+
+
+def _network(value: str) -> ipaddress.IPv4Network:
+    try:
+        return ipaddress.IPv4Network(value)
+    except ValueError as reason:
+        refuse(
+            f"not an IPv4 network ({reason})",
+            allowed="a CIDR block without host bits, such as 10.0.0.0/16",
+            change="write the network's own address before the slash",
+        )
+
+
+def _check_cidr(value: str) -> str:
+    _network(value)
+    return value
+
+
+def _check_private_cidr(value: str) -> str:
+    network = _network(value)
+    if not any(network.subnet_of(block) for block in PRIVATE_RANGES):
+        refuse(
+            "a range of public addresses",
+            allowed=", ".join(str(block) for block in PRIVATE_RANGES),
+            change="choose a block inside a private range",
+        )
+    return value
+
+
+def _check_label(value: str) -> str:
+    if not is_label(value):
+        refuse(
+            "not an RFC 1123 label",
+            allowed="1 to 63 lower-case letters, digits and '-', with a letter or digit at both ends",
+            change="rename it",
+        )
+    return value
+
+
+def _check_account_id(value: str) -> str:
+    if not re.fullmatch(r"\d{12}", value):
+        refuse("not an AWS account id", allowed="12 digits, in quotes", change='write it like "111122223333"')
+    return value
+
+
+Cidr = Annotated[str, AfterValidator(_check_cidr)]
+"""An IPv4 network in CIDR notation."""
+
+PrivateCidr = Annotated[str, AfterValidator(_check_private_cidr)]
+"""An IPv4 network inside a private range."""
+
+Label = Annotated[str, AfterValidator(_check_label)]
+"""An RFC 1123 label: a namespace, an account, a node group."""
+
+AccountId = Annotated[str, AfterValidator(_check_account_id)]
+"""An AWS account id, 12 digits."""

@@ -1,0 +1,79 @@
+"""Trust policies as pure functions: from plain names to the JSON text of a role's trust."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from components.service_account import ServiceAccountRef
+
+STS_AUDIENCE = "sts.amazonaws.com"
+"""Audience of the tokens that EKS projects, the same in every partition, China included."""
+
+POD_IDENTITY_SERVICE = "pods.eks.amazonaws.com"
+"""Principal of EKS Pod Identity, the same in every partition."""
+
+
+def issuer_of(provider_arn: str) -> str:
+    """The issuer without scheme, as condition keys want it, cut out of the OIDC provider's ARN.
+
+    Taken from the ARN, so that a trust's principal and its condition keys cannot disagree.
+
+    Raises:
+        ValueError: the ARN is not one of an OIDC provider.
+    """
+    head, found, issuer = provider_arn.partition(":oidc-provider/")
+    if not (found and issuer and head.startswith("arn:")):
+        raise ValueError(
+            f"{provider_arn!r} is not the ARN of an OIDC provider; allowed: "
+            "arn:aws:iam::111122223333:oidc-provider/<issuer>; pass the provider's arn output"
+        )
+    return issuer
+
+
+def web_identity_statements(account: ServiceAccountRef, provider_arns: Sequence[str]) -> list[dict[str, object]]:
+    """One statement per OIDC provider, each admitting exactly this account with the STS audience."""
+    return [
+        {
+            "Effect": "Allow",
+            "Principal": {"Federated": arn},
+            "Action": "sts:AssumeRoleWithWebIdentity",
+            "Condition": {
+                "StringEquals": {
+                    f"{issuer_of(arn)}:aud": STS_AUDIENCE,
+                    f"{issuer_of(arn)}:sub": account.subject,
+                }
+            },
+        }
+        for arn in provider_arns
+    ]
+
+
+def pod_identity_statement(account: ServiceAccountRef, cluster_name: str) -> dict[str, object]:
+    """Admit EKS Pod Identity for exactly this account in this cluster.
+
+    The service principal alone would admit any association of the AWS account; the tags of the request say which
+    pod asks: https://docs.aws.amazon.com/eks/latest/userguide/pod-id-abac.html
+    """
+    return {
+        "Effect": "Allow",
+        "Principal": {"Service": POD_IDENTITY_SERVICE},
+        "Action": ["sts:AssumeRole", "sts:TagSession"],
+        "Condition": {
+            "StringEquals": {
+                "aws:RequestTag/eks-cluster-name": cluster_name,
+                "aws:RequestTag/kubernetes-namespace": account.namespace,
+                "aws:RequestTag/kubernetes-service-account": account.name,
+            }
+        },
+    }
+
+
+def service_statement(service: str) -> dict[str, object]:
+    """Admit one AWS service."""
+    return {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
+
+
+def policy_text(statements: Sequence[Mapping[str, object]]) -> str:
+    """The JSON text of a policy document with these statements."""
+    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})

@@ -1,0 +1,303 @@
+"""The stack's configuration as frozen, typed models. Nothing else reads Pulumi's configuration."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args
+
+import pulumi
+from pulumi.runtime.config import CONFIG, get_config_env
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from components.cluster import ClusterSettings
+from components.demo_app import DemoSettings
+from components.ingress_stack import CERT_MANAGER_NAMESPACE, IngressSettings
+from components.network import NetworkSettings, zones_outside
+from components.oidc_irsa import IdentitySettings
+from components.regions import is_region
+from components.section import AccountId, Section, refuse
+from components.service_account import ServiceAccountRef
+from components.subnets import ZONE_LETTERS, usable_addresses, zone_subnets
+
+
+def _check_region(value: str) -> str:
+    if not is_region(value):
+        refuse(
+            "not an AWS region",
+            allowed="regions of the partitions aws, aws-cn, aws-us-gov and aws-eusc",
+            change="write it like ap-northeast-2",
+        )
+    return value
+
+
+def _check_account(value: str) -> str:
+    try:
+        ServiceAccountRef.parse(value)
+    except ValueError:
+        refuse(
+            "not a service account",
+            allowed="namespace/name, each an RFC 1123 name: lower-case letters, digits and '-'",
+            change="write it like kube-system/external-dns",
+        )
+    return value
+
+
+class StackSettings(Section):
+    """Everything a stack file says under this project's namespace. A section that is absent is not built."""
+
+    region: Annotated[str, AfterValidator(_check_region)] = Field(description="AWS region of the whole stack.")
+    expected_account_id: AccountId | None = Field(
+        default=None, description="The only AWS account that this stack may be deployed to, in quotes."
+    )
+    protect: bool = Field(
+        default=False,
+        description="Protect VPC, subnets, cluster and key from deletion and replacement. For stacks with users.",
+    )
+    tags: dict[str, str] = Field(default={}, description="Tags on every AWS resource.")
+    network: NetworkSettings | None = Field(default=None, description="VPC, subnets, NAT.")
+    cluster: ClusterSettings | None = Field(default=None, description="EKS, nodes, add-ons.")
+    identities: dict[Annotated[str, AfterValidator(_check_account)], IdentitySettings] = Field(
+        default={}, description="Workload identities by `namespace/account`."
+    )
+    ingress: IngressSettings | None = Field(default=None, description="Load balancer controller, cert-manager.")
+    demo: DemoSettings | None = Field(default=None, description="A web page behind an ALB.")
+
+
+# What a section cannot be built without; a network without a cluster would be built for nobody.
+REQUIRED_SECTIONS = {
+    "network": "cluster",
+    "cluster": "network",
+    "identities": "cluster",
+    "ingress": "cluster",
+    "demo": "ingress",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One refused setting, in four parts."""
+
+    path: str
+    """Where it stands under the project's namespace: `cluster.nodeGroups.system.minSize`."""
+    what: str
+    value: str
+    allowed: str
+    change: str
+
+    def __str__(self) -> str:
+        """The four parts, a line each."""
+        return (
+            f"{self.path}: {self.what}\n"
+            f"    value:   {self.value}\n"
+            f"    allowed: {self.allowed}\n"
+            f"    change:  {self.change}"
+        )
+
+
+class SettingsError(pulumi.RunError):
+    """All refused settings of a stack at once. Pulumi prints it without a traceback."""
+
+    def __init__(self, stack: str, problems: list[Problem]) -> None:
+        count = "1 setting is" if len(problems) == 1 else f"{len(problems)} settings are"
+        super().__init__(f"{count} refused in stack {stack}.\n\n" + "\n\n".join(map(str, problems)))
+        self.problems = problems
+        self.paths = [problem.path for problem in problems]
+
+
+def load_settings() -> StackSettings:
+    """Read the configuration of the running stack.
+
+    Raises:
+        SettingsError: something in it is refused; nothing has been registered yet.
+    """
+    prefix = f"{pulumi.get_project()}:"
+    texts: dict[str, Any] = {**get_config_env(), **CONFIG.get()}
+    values = {key.removeprefix(prefix): _value(text) for key, text in texts.items() if key.startswith(prefix)}
+    secret = {key for key in values if pulumi.runtime.is_config_secret(prefix + key)}
+    return check_settings(values, stack=pulumi.get_stack(), secret=secret)
+
+
+def _value(text: str) -> Any:
+    """A configuration value as the stack file means it: Pulumi hands over objects as JSON and scalars as text."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    # A number at the top level is an account id without quotes; only its text is meant.
+    return value if isinstance(value, (dict, list, bool)) else text
+
+
+def check_settings(
+    values: Mapping[str, Any], *, stack: str, secret: frozenset[str] | set[str] = frozenset()
+) -> StackSettings:
+    """Turn plain values into settings.
+
+    Args:
+        values: by key, without the project's namespace.
+        stack: for the message.
+        secret: keys whose values may not appear in a message.
+
+    Raises:
+        SettingsError: with every problem there is.
+    """
+    problems = list(_missing_sections(values))
+    settings = None
+    try:
+        settings = StackSettings.model_validate_json(json.dumps(dict(values)))
+    except ValidationError as error:
+        problems += [_problem(details, secret) for details in error.errors(include_url=False)]
+    if settings is not None:
+        problems += _contradictions(settings)
+    if problems or settings is None:
+        raise SettingsError(stack, problems)
+    return settings
+
+
+def _missing_sections(values: Mapping[str, Any]) -> Iterator[Problem]:
+    for section, required in REQUIRED_SECTIONS.items():
+        if section in values and required not in values:
+            yield Problem(
+                path=section,
+                what=f"section `{section}` without section `{required}`",
+                value=", ".join(sorted(values)),
+                allowed=f"`{section}` beside `{required}`, which it is built on",
+                change=f"add `{required}`, or drop `{section}`",
+            )
+
+
+def _contradictions(settings: StackSettings) -> Iterator[Problem]:
+    """What is wrong between sections that are each right."""
+    network, cluster, ingress, demo = settings.network, settings.cluster, settings.ingress, settings.demo
+    if network is not None:
+        outside = zones_outside(settings.region, network.zones)
+        if outside:
+            yield Problem(
+                path="network.zones",
+                what=f"zones that are not in region {settings.region}",
+                value=", ".join(outside),
+                allowed=f"{settings.region}a to {settings.region}{ZONE_LETTERS[-1]}",
+                change="name zones of this region, or change region",
+            )
+        elif cluster is not None:
+            letters = [zone[len(settings.region) :] for zone in network.zones]
+            room = sum(usable_addresses(zone_subnets(network.cidr, letter).private) for letter in letters)
+            if room < cluster.addresses:
+                yield Problem(
+                    path="network.cidr",
+                    what="too few addresses for the nodes and pods of `cluster.nodeGroups`",
+                    value=f"{network.cidr}, which gives {room} addresses in {len(letters)} private subnets",
+                    allowed=f"at least {cluster.addresses}: maxSize x (1 + podsPerNode) over all node groups",
+                    change="choose a larger CIDR, another zone, a smaller maxSize or podsPerNode",
+                )
+        if network.nat == "none" and ingress is not None:
+            yield Problem(
+                path="network.nat",
+                what="no way out to the public registries that the charts of `ingress` come from",
+                value="none",
+                allowed="single, per-zone; none without `ingress`",
+                change="set network.nat to single",
+            )
+    made = {str(account): "ingress" for account in ingress.accounts} if ingress is not None else {}
+    for key in settings.identities:
+        if key in made:
+            yield Problem(
+                path=f"identities.{key}",
+                what=f"two identities for one account: section `{made[key]}` makes it already",
+                value=key,
+                allowed="one identity an account",
+                change="drop this entry or rename one of the two accounts",
+            )
+    namespaces = {"kube-system", "default"}
+    if ingress is not None:
+        namespaces |= {account.namespace for account in ingress.accounts}
+        namespaces |= {CERT_MANAGER_NAMESPACE} if ingress.cert_manager is not None else set()
+    namespaces |= {demo.namespace} if demo is not None else set()
+    for key, identity in settings.identities.items():
+        if identity.create_namespace and ServiceAccountRef.parse(key).namespace in namespaces:
+            yield Problem(
+                path=f"identities.{key}.createNamespace",
+                what="a namespace that is there already or that another section makes",
+                value=ServiceAccountRef.parse(key).namespace,
+                allowed="namespaces other than " + ", ".join(sorted(namespaces)),
+                change="drop createNamespace",
+            )
+    if demo is not None and demo.namespace in namespaces - {demo.namespace}:
+        yield Problem(
+            path="demo.namespace",
+            what="a namespace that is there already or that another section makes",
+            value=demo.namespace,
+            allowed="a namespace of its own",
+            change="rename it",
+        )
+
+
+_TYPES = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+}
+
+
+def _problem(details: ErrorDetails, secret: frozenset[str] | set[str]) -> Problem:
+    """The four parts of one of pydantic's errors."""
+    location = [part for part in details["loc"] if part != "[key]"]
+    path = ".".join(map(str, location))
+    given = details["input"]
+    context = details.get("ctx", {})
+    kind = details["type"]
+    value = "a secret" if location[0] in secret else json.dumps(given, default=str, ensure_ascii=False)
+    if kind == "refused":
+        what, allowed, change = context["what"], context["allowed"], context["change"]
+    elif kind == "extra_forbidden":
+        keys = _keys(location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), keys, n=1)
+        what, allowed = "an unknown key", ", ".join(keys)
+        change = f"did you mean `{near[0]}`?" if near else "remove it"
+    elif kind == "missing":
+        what, value, allowed = "missing", "none", details["msg"].lower()
+        change = f"add `{location[-1]}`"
+    elif wanted := _TYPES.get(kind):
+        what, allowed = f"{wanted} is wanted", wanted
+        quoted = kind == "string_type" and isinstance(given, (int, float)) and not isinstance(given, bool)
+        change = f'put it in quotes: "{given}"; YAML reads it as a number' if quoted else f"write {wanted}"
+    else:
+        message = details["msg"]
+        what, allowed = message[0].lower() + message[1:], _bounds(context) or message
+        change = "choose an allowed value"
+    return Problem(path=path, what=what, value=value, allowed=allowed, change=change)
+
+
+def _bounds(context: Mapping[str, Any]) -> str:
+    words = {
+        "expected": "{}",
+        "ge": "{} or more",
+        "le": "{} or less",
+        "min_length": "{} or more",
+        "max_length": "{} or less",
+    }
+    return ", ".join(words[key].format(value) for key, value in context.items() if key in words)
+
+
+def _keys(location: list[int | str]) -> list[str]:
+    """The keys that the stack file may have in the section at this place."""
+    model: type[BaseModel] = StackSettings
+    for part in location:
+        field = next((each for each in model.model_fields.values() if each.alias == part), None)
+        if field is not None:
+            model = next(_models(field.annotation), model)
+    return [str(field.alias) for field in model.model_fields.values()]
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The section models inside a type such as `dict[Label, NodeGroupSettings]` or `DemoSettings | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)
