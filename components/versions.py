@@ -71,7 +71,7 @@ class Chart:
 
     @property
     def app_version(self) -> str:
-        """The version of what the chart installs: both projects number chart and program alike, charts without v too."""
+        """The version of what the chart installs: both projects number chart and program alike, with or without v."""
         return f"v{self.version.removeprefix('v')}"
 
 
