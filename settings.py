@@ -211,28 +211,26 @@ def _contradictions(settings: StackSettings) -> Iterator[Problem]:
                 allowed="one identity an account",
                 change="drop this entry or rename one of the two accounts",
             )
-    namespaces = {"kube-system", "default"}
+    taken = {"default", "kube-system"}
     if ingress is not None:
-        namespaces |= {account.namespace for account in ingress.accounts}
-        namespaces |= {CERT_MANAGER_NAMESPACE} if ingress.cert_manager is not None else set()
-    namespaces |= {demo.namespace} if demo is not None else set()
-    for key, identity in settings.identities.items():
-        if identity.create_namespace and ServiceAccountRef.parse(key).namespace in namespaces:
+        taken |= {account.namespace for account in ingress.accounts}
+        taken |= {CERT_MANAGER_NAMESPACE} if ingress.cert_manager is not None else set()
+    wanted = [("demo.namespace", demo.namespace)] if demo is not None else []
+    wanted += [
+        (f"identities.{key}.createNamespace", ServiceAccountRef.parse(key).namespace)
+        for key, identity in settings.identities.items()
+        if identity.create_namespace
+    ]
+    for path, namespace in wanted:
+        others = taken | ({demo.namespace} if demo is not None and path != "demo.namespace" else set())
+        if namespace in others:
             yield Problem(
-                path=f"identities.{key}.createNamespace",
+                path=path,
                 what="a namespace that is there already or that another section makes",
-                value=ServiceAccountRef.parse(key).namespace,
-                allowed="namespaces other than " + ", ".join(sorted(namespaces)),
-                change="drop createNamespace",
+                value=namespace,
+                allowed="namespaces other than " + ", ".join(sorted(others)),
+                change="drop createNamespace" if path.endswith("createNamespace") else "rename it",
             )
-    if demo is not None and demo.namespace in namespaces - {demo.namespace}:
-        yield Problem(
-            path="demo.namespace",
-            what="a namespace that is there already or that another section makes",
-            value=demo.namespace,
-            allowed="a namespace of its own",
-            change="rename it",
-        )
 
 
 _TYPES = {

@@ -62,9 +62,8 @@ class PodRoleArgs:
                 f"the role of {self.account} has nothing to trust: no value; allowed: oidc_provider_arns for "
                 "IRSA, cluster_name for Pod Identity, or both; pass one of them"
             )
-        tails = [path.rsplit("/", 1)[-1] for path in (*self.managed_policies, *self.managed_policy_arns)]
-        names = [*self.policies, *self.documents, *tails]
-        if doubled := sorted({each for each in names if names.count(each) > 1}):
+        names = (*self.policies, *self.documents, *self.managed_policies, *self.managed_policy_arns)
+        if doubled := doubled_names(names):
             raise ValueError(
                 f"policies of {self.account} share a name: {', '.join(doubled)}; allowed: each last part of a name or "
                 "ARN once; rename one or drop it"
@@ -121,8 +120,8 @@ class PodRole(pulumi.ComponentResource):
             )
             for document, text in documents.items()
         ]
-        policies += [(path.rsplit("/", 1)[-1], managed_policy_arn(partition, path)) for path in args.managed_policies]
-        policies += [(arn.rsplit("/", 1)[-1], arn) for arn in args.managed_policy_arns]
+        policies += [(_last_part(path), managed_policy_arn(partition, path)) for path in args.managed_policies]
+        policies += [(_last_part(arn), arn) for arn in args.managed_policy_arns]
         attachments = [
             aws.iam.RolePolicyAttachment(f"{name}-{key}", role=role.name, policy_arn=arn, opts=child)
             for key, arn in policies
@@ -166,6 +165,16 @@ class PodRole(pulumi.ComponentResource):
         self.role_arn = role.arn
         self.role_name = role.name
         self.register_outputs({"role_arn": self.role_arn, "role_name": self.role_name})
+
+
+def doubled_names(policies: Sequence[str]) -> list[str]:
+    """The names, or last parts of paths and ARNs, that stand here more than once; they name the attachments."""
+    names = [_last_part(policy) for policy in policies]
+    return sorted({name for name in names if names.count(name) > 1})
+
+
+def _last_part(path: str) -> str:
+    return path.rsplit("/", 1)[-1]
 
 
 def managed_policy_arn(partition: str, path: str) -> str:

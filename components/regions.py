@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov", "eusc-": "aws-eusc"}
-_PATTERN = re.compile(r"(cn|us-gov|eusc|af|ap|ca|eu|il|me|mx|sa|us)(-[a-z]+){1,2}-\d")
+_PATTERN = re.compile(r"(cn|us-gov|eusc-de|af|ap|ca|eu|il|me|mx|sa|us)-(north|south|east|west|central)+-\d")
 
 
 def is_region(region: str) -> bool:

@@ -206,19 +206,3 @@ DEMO_IMAGE = Image(
     ),
 )
 """A web server with a start page; it writes under /tmp only."""
-
-
-def kubernetes_version(name: str) -> KubernetesVersion:
-    """Look up the row of a Kubernetes version.
-
-    Raises:
-        ValueError: the table has no such version; the message has the known ones.
-
-    """
-    if name not in KUBERNETES:
-        raise ValueError(
-            f"a Kubernetes version without a row in components/versions.py: {name!r}; "
-            f"allowed: {', '.join(sorted(KUBERNETES))}; "
-            "change: choose one of them, or add a row with its support dates and add-on versions"
-        )
-    return KUBERNETES[name]

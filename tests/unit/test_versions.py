@@ -10,7 +10,7 @@ import pytest
 
 import iam_policies
 from components import versions
-from components.versions import KUBERNETES, Chart, kubernetes_version
+from components.versions import KUBERNETES, Chart
 
 SOURCES: dict[str, Any] = tomllib.loads((Path(iam_policies.__file__).parent / "sources.toml").read_text("utf-8"))
 
@@ -36,7 +36,7 @@ def test_every_row_says_where_and_when_it_was_read() -> None:
 
 @pytest.mark.parametrize("row", KUBERNETES.values(), ids=KUBERNETES)
 def test_a_version_stands_under_its_own_name(row: versions.KubernetesVersion) -> None:
-    assert kubernetes_version(row.name) is row, "a look-up by name gives the row of that name"
+    assert KUBERNETES[row.name] is row, "a look-up by name gives the row of that name"
     assert re.fullmatch(r"1\.\d\d", row.name), "EKS takes a minor version, without v and patch"
 
 
@@ -49,7 +49,7 @@ def test_extended_support_ends_a_year_after_standard_support(row: versions.Kuber
 
 
 def test_support_of_1_35_ends_on_the_days_that_aws_names() -> None:
-    row = kubernetes_version("1.35")
+    row = KUBERNETES["1.35"]
     assert (row.standard_support_ends, row.extended_support_ends) == (date(2027, 3, 27), date(2028, 3, 27)), (
         "a date moves only with AWS's release calendar"
     )
@@ -109,15 +109,6 @@ def test_the_demo_image_is_pinned_and_unprivileged() -> None:
     assert re.fullmatch(r"[a-z.]+(/[a-z-]+)+:\d+\.\d+\.\d+[a-z-]*", image.reference), "a registry and a whole version"
     assert image.user > 0, "the container does not run as root"
     assert image.port >= 1024, "a port that needs no capability"
-
-
-def test_a_version_without_a_row_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="without a row") as refused:
-        kubernetes_version("1.19")
-    message = str(refused.value)
-    assert "'1.19'" in message, "the message has the value given"
-    assert f"allowed: {', '.join(KUBERNETES)}" in message, "the message has the known versions"
-    assert "change: choose one of them" in message, "the message has the change to make"
 
 
 def test_no_row_can_be_changed_by_a_program() -> None:

@@ -1,0 +1,248 @@
+"""Bad stack files: every mistake is named once, all in one run, with what is allowed and what to change."""
+
+import copy
+import json
+
+import pytest
+
+from settings import SettingsError, check_settings
+
+GOOD = {
+    "region": "ap-northeast-2",
+    "network": {"cidr": "10.0.0.0/16", "zones": ["ap-northeast-2a", "ap-northeast-2c"], "nat": "single"},
+    "cluster": {
+        "name": "dev",
+        "kubernetesVersion": "1.35",
+        "nodeGroups": {"system": {"instanceTypes": ["t3.medium"], "minSize": 2, "maxSize": 3}},
+    },
+    "ingress": {"certManager": {}},
+    "demo": {"scheme": "internet-facing"},
+}
+
+
+def stack(**changes):
+    """The good stack with values changed by dotted path; None removes a key."""
+    values = copy.deepcopy(GOOD)
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        section = values
+        for parent in parents:
+            section = section.setdefault(parent, {})
+        if value is None:
+            del section[last]
+        else:
+            section[last] = value
+    return values
+
+
+def problems(values):
+    with pytest.raises(SettingsError) as refusal:
+        check_settings(values, stack="dev")
+    return {problem.path: problem for problem in refusal.value.problems}
+
+
+def test_the_good_stack_is_accepted():
+    settings = check_settings(GOOD, stack="dev")
+    assert settings.network.zones == ("ap-northeast-2a", "ap-northeast-2c")
+    assert settings.cluster.node_groups["system"].first_size == 2
+
+
+# what is changed; the path that is named; a word of what is allowed; a word of the change to make
+REFUSED = {
+    "an unknown section": ({"netwrok": {}}, "netwrok", "network", "did you mean `network`?"),
+    "an unknown key": ({"cluster__kubernetesVersoin": "1"}, "cluster.kubernetesVersoin", "", "`kubernetesVersion`"),
+    "an unknown key of a node group": (
+        {"cluster__nodeGroups__system__minsize": 1},
+        "cluster.nodeGroups.system.minsize",
+        "maxSize",
+        "did you mean `minSize`?",
+    ),
+    "an unknown key like no other": ({"network__flavour": 1}, "network.flavour", "cidr", "remove it"),
+    "a number where text is wanted": ({"cluster__name": 7}, "cluster.name", "text", '"7"'),
+    "an unquoted version": ({"cluster__kubernetesVersion": 1.35}, "cluster.kubernetesVersion", "text", '"1.35"'),
+    "text where a number is wanted": (
+        {"cluster__nodeGroups__system__minSize": "2"},
+        "cluster.nodeGroups.system.minSize",
+        "a whole number",
+        "write a whole number",
+    ),
+    "text where a section is wanted": ({"demo": "yes"}, "demo", "a mapping", "write a mapping"),
+    "text where a list is wanted": ({"network__zones": "a"}, "network.zones", "a list", "write a list"),
+    "a CIDR that is no network": ({"network__cidr": "10.0.0.1/16"}, "network.cidr", "host bits", "before the slash"),
+    "a CIDR that is no address": ({"network__cidr": "ten/16"}, "network.cidr", "10.0.0.0/16", ""),
+    "a CIDR that is too small": ({"network__cidr": "10.0.0.0/24"}, "network.cidr", "/16 to /21", ""),
+    "a CIDR that is too large": ({"network__cidr": "10.0.0.0/8"}, "network.cidr", "/16 to /21", ""),
+    "a public CIDR": ({"network__cidr": "52.94.0.0/16"}, "network.cidr", "10.0.0.0/8", "private range"),
+    "a CIDR without room for nodes and pods": (
+        {"network__cidr": "10.0.0.0/21", "cluster__nodeGroups__system__maxSize": 40},
+        "network.cidr",
+        "at least 1200",
+        "larger CIDR",
+    ),
+    "one zone": ({"network__zones": ["ap-northeast-2a"]}, "network.zones", "two or more", "add a zone"),
+    "one zone twice": ({"network__zones": ["ap-northeast-2a"] * 2}, "network.zones", "two or more", "add a zone"),
+    "a zone of another region": (
+        {"network__zones": ["ap-northeast-2a", "ap-northeast-1c"]},
+        "network.zones",
+        "ap-northeast-2a to ap-northeast-2g",
+        "zones of this region",
+    ),
+    "a region that is none": ({"region": "seoul"}, "region", "partitions", "ap-northeast-2"),
+    "an account id with eleven digits": (
+        {"expectedAccountId": "11112222333"},
+        "expectedAccountId",
+        "12 digits",
+        "111122223333",
+    ),
+    "a cluster name of 101 characters": ({"cluster__name": "a" * 101}, "cluster.name", "1 to 100", "rename"),
+    "a cluster name with a dot": ({"cluster__name": "a.b"}, "cluster.name", "letters, digits", "rename"),
+    "a Kubernetes version that the table lacks": (
+        {"cluster__kubernetesVersion": "1.12"},
+        "cluster.kubernetesVersion",
+        "1.35",
+        "add a row",
+    ),
+    "a node group minimum above its maximum": (
+        {"cluster__nodeGroups__system__minSize": 4},
+        "cluster.nodeGroups.system",
+        "minSize <= initialSize <= maxSize",
+        "raise maxSize",
+    ),
+    "a node group of two architectures": (
+        {"cluster__nodeGroups__system__instanceTypes": ["m7g.large", "m7i.large"]},
+        "cluster.nodeGroups.system",
+        "one image",
+        "second node group",
+    ),
+    "no node group": ({"cluster__nodeGroups": {}}, "cluster.nodeGroups", "1 or more", ""),
+    "a node group that is no label": (
+        {"cluster__nodeGroups__System": {"instanceTypes": ["t3.medium"], "minSize": 1, "maxSize": 1}},
+        "cluster.nodeGroups.System",
+        "lower-case",
+        "rename",
+    ),
+    "a retention that CloudWatch lacks": (
+        {"cluster__logRetentionDays": 31},
+        "cluster.logRetentionDays",
+        "60",
+        "larger",
+    ),
+    "an administrator that is no role or user": (
+        {"cluster__admins": ["arn:aws:sts::111122223333:assumed-role/a/b"]},
+        "cluster.admins.0",
+        "role/<name>",
+        "session",
+    ),
+    "a namespace that is no label": (
+        {"ingress__loadBalancerController": {"namespace": "Kube_System"}},
+        "ingress.loadBalancerController.namespace",
+        "lower-case",
+        "rename",
+    ),
+    "an account that is no RFC 1123 name": (
+        {"ingress__loadBalancerController": {"serviceAccount": "a b"}},
+        "ingress.loadBalancerController.serviceAccount",
+        "lower-case",
+        "rename",
+    ),
+    "an identity without a namespace": ({"identities": {"reader": {}}}, "identities.reader", "namespace/name", ""),
+    "two identities for one account": (
+        {"identities": {"kube-system/aws-load-balancer-controller": {}}},
+        "identities.kube-system/aws-load-balancer-controller",
+        "one identity an account",
+        "drop this entry",
+    ),
+    "an unknown ready-made policy": (
+        {"identities": {"apps/reader": {"policies": ["aws-load-balancer-controler"]}}},
+        "identities.apps/reader.policies.0",
+        "aws-load-balancer-controller",
+        "aws-load-balancer-controller",
+    ),
+    "a policy ARN that is none": (
+        {"identities": {"apps/reader": {"managedPolicyArns": ["AmazonS3ReadOnlyAccess"]}}},
+        "identities.apps/reader.managedPolicyArns.0",
+        "arn:aws:iam::aws:policy/",
+        "",
+    ),
+    "two policies of one name": (
+        {
+            "identities": {
+                "apps/reader": {"managedPolicyArns": ["arn:aws:iam::aws:policy/A", "arn:aws:iam::aws:policy/x/A"]}
+            }
+        },
+        "identities.apps/reader",
+        "once",
+        "drop",
+    ),
+    "a namespace that two sections make": (
+        {"identities": {"demo/reader": {"createNamespace": True}}},
+        "identities.demo/reader.createNamespace",
+        "other than",
+        "drop createNamespace",
+    ),
+    "a demo in a namespace that is there": (
+        {"demo__namespace": "kube-system"},
+        "demo.namespace",
+        "other than",
+        "rename",
+    ),
+    "an unknown scheme": ({"demo__scheme": "public"}, "demo.scheme", "'internet-facing' or 'internal'", ""),
+    "a thumbprint that is no fingerprint": (
+        {"cluster__oidc": {"thumbprint": "pinned", "pinnedThumbprints": ["abc"]}},
+        "cluster.oidc.pinnedThumbprints.0",
+        "40 lower-case",
+        "openssl",
+    ),
+    "a pinned thumbprint without one": ({"cluster__oidc": {"thumbprint": "pinned"}}, "cluster.oidc", "one to five", ""),
+    "demo without ingress": ({"ingress": None}, "demo", "beside `ingress`", "add `ingress`"),
+    "network without cluster": (
+        {"cluster": None, "ingress": None, "demo": None},
+        "network",
+        "beside `cluster`",
+        "add `cluster`",
+    ),
+    "no zones": ({"network__zones": None}, "network.zones", "required", "add `zones`"),
+    "no NAT for the charts of ingress": ({"network__nat": "none"}, "network.nat", "single", "set network.nat"),
+}
+
+
+@pytest.mark.parametrize("mistake", REFUSED)
+def test_a_mistake_is_named_with_its_path_value_choices_and_change(mistake):
+    changes, path, allowed, change = REFUSED[mistake]
+    found = problems(stack(**changes))
+    assert list(found) == [path], "exactly the one mistake is named"
+    assert allowed in found[path].allowed
+    assert change in found[path].change
+    assert found[path].what
+    assert found[path].value
+
+
+def test_ingress_without_cluster_names_everything_that_hangs_on_the_cluster():
+    assert set(problems(stack(cluster=None))) == {"network", "ingress"}
+
+
+def test_all_mistakes_are_named_in_one_run():
+    found = problems(
+        stack(netwrok={}, network__cidr="x", cluster__name="a.b", cluster__kubernetesVersion=1.3, ingress=None)
+    )
+    assert set(found) == {"netwrok", "network.cidr", "cluster.name", "cluster.kubernetesVersion", "demo"}
+
+
+def test_the_message_has_the_four_parts_of_every_problem():
+    with pytest.raises(SettingsError) as refusal:
+        check_settings(stack(network__cidr="52.94.0.0/16"), stack="dev")
+    assert str(refusal.value).splitlines() == [
+        "1 setting is refused in stack dev.",
+        "",
+        "network.cidr: a range of public addresses",
+        '    value:   "52.94.0.0/16"',
+        "    allowed: 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10",
+        "    change:  choose a block inside a private range",
+    ]
+
+
+def test_a_secret_value_never_stands_in_a_message():
+    with pytest.raises(SettingsError) as refusal:
+        check_settings(stack(expectedAccountId="hunter2"), stack="dev", secret={"expectedAccountId"})
+    assert "hunter2" not in str(refusal.value)
+    assert json.dumps("hunter2") not in str(refusal.value.problems)
