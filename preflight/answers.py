@@ -1,0 +1,928 @@
+"""Made-up values for what only a cloud could say: outputs of resources and results of look-ups.
+
+Runs inside the child process, under the program's own interpreter: standard library only. Every value is derived from
+the resource's URN by a digest, so it is the same in every run and different for every resource, and an equality
+between two values in a recording is a wire. Values have the shape that AWS documents for them (ids as prefix and 17
+hex digits, ARNs with the partition of the region), so a program that takes them apart does not trip.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+DEFAULT_REGION = "us-east-1"
+DEFAULT_ACCOUNT = "111122223333"
+UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
+SIGNATURE = "4dabf18193072939515e22adb298388d"
+SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 the wire's marker of a secret, not one
+REFERENCE = "5cf8f73096256a8f31e491e813e4eb8e"
+
+# https://docs.aws.amazon.com/general/latest/gr/rande.html; the first prefix that fits wins.
+_PARTITIONS = (
+    ("cn-", "aws-cn", "amazonaws.com.cn"),
+    ("us-gov-", "aws-us-gov", "amazonaws.com"),
+    ("eusc-", "aws-eusc", "amazonaws.eu"),
+    ("us-isob-", "aws-iso-b", "sc2s.sgov.gov"),
+    ("us-isof-", "aws-iso-f", "csp.hci.ic.gov"),
+    ("us-iso-", "aws-iso", "c2s.ic.gov"),
+    ("eu-isoe-", "aws-iso-e", "cloud.adc-e.uk"),
+    ("", "aws", "amazonaws.com"),
+)
+
+
+def partition(region: str) -> str:
+    """Return the partition of a region: `aws`, `aws-cn`, `aws-us-gov`, `aws-eusc` or an isolated one."""
+    return next(name for prefix, name, _ in _PARTITIONS if region.startswith(prefix))
+
+
+def dns_suffix(region: str) -> str:
+    """Return the domain under which the services of a region's partition answer."""
+    return next(suffix for prefix, _, suffix in _PARTITIONS if region.startswith(prefix))
+
+
+@dataclass
+class Facts:
+    """What the made-up values of one resource are derived from; `inputs` are plain (secrets unwrapped)."""
+
+    urn: str
+    type: str
+    name: str
+    inputs: dict[str, Any]
+    region: str
+    account: str
+
+    def hex(self, digits: int, salt: str = "") -> str:
+        """Return so many hex digits (at most 128), the same for the same URN and salt."""
+        return hashlib.sha512((self.urn + salt).encode()).hexdigest()[:digits]
+
+    def uuid(self, salt: str = "") -> str:
+        """Return a UUID in its usual spelling."""
+        text = self.hex(32, salt)
+        return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
+
+    def given(self, key: str, default: str = "") -> str:
+        """Return an input as text if the program gave one that is known."""
+        value = self.inputs.get(key)
+        return value if isinstance(value, str) and value and value != UNKNOWN else default
+
+    def arn(self, service: str, resource: str) -> str:
+        """Return an ARN in this resource's partition, region and account; global services have no region in theirs."""
+        region = "" if service in _GLOBAL else self.region
+        account = "" if service in _NO_ACCOUNT else self.account
+        return f"arn:{partition(self.region)}:{service}:{region}:{account}:{resource}"
+
+
+@dataclass
+class Answer:
+    """The id and the computed outputs of one resource; `hidden` are resources that only its outputs refer to."""
+
+    id: str
+    outputs: dict[str, Any] = field(default_factory=dict)
+    hidden: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+
+
+_GLOBAL = frozenset({"iam", "s3", "cloudfront", "route53", "globalaccelerator"})
+_NO_ACCOUNT = frozenset({"s3", "route53"})
+
+# Type: (id, ARN's service, ARN's resource, property that Pulumi names by itself). {h17}: 17 hex digits, {name}: the
+# physical name. An id of "{arn}" is the ARN. Services' authorization reference gives the ARN formats:
+# https://docs.aws.amazon.com/service-authorization/latest/reference/
+_AWS: dict[str, tuple[str, str, str, str]] = {
+    "acm/certificate:Certificate": ("{arn}", "acm", "certificate/{uuid}", ""),
+    "acmpca/certificateAuthority:CertificateAuthority": ("{arn}", "acm-pca", "certificate-authority/{uuid}", ""),
+    "cloudwatch/eventRule:EventRule": ("{name}", "events", "rule/{name}", "name"),
+    "cloudwatch/logGroup:LogGroup": ("{name}", "logs", "log-group:{name}", "name"),
+    "dynamodb/table:Table": ("{name}", "dynamodb", "table/{name}", "name"),
+    "ebs/volume:Volume": ("vol-{h17}", "ec2", "volume/{id}", ""),
+    "ec2/eip:Eip": ("eipalloc-{h17}", "ec2", "elastic-ip/{id}", ""),
+    "ec2/egressOnlyInternetGateway:EgressOnlyInternetGateway": ("eigw-{h17}", "", "", ""),
+    "ec2/flowLog:FlowLog": ("fl-{h17}", "ec2", "vpc-flow-log/{id}", ""),
+    "ec2/instance:Instance": ("i-{h17}", "ec2", "instance/{id}", ""),
+    "ec2/internetGateway:InternetGateway": ("igw-{h17}", "ec2", "internet-gateway/{id}", ""),
+    "ec2/keyPair:KeyPair": ("{name}", "ec2", "key-pair/{name}", "keyName"),
+    "ec2/launchTemplate:LaunchTemplate": ("lt-{h17}", "ec2", "launch-template/{id}", "name"),
+    "ec2/managedPrefixList:ManagedPrefixList": ("pl-{h17}", "ec2", "prefix-list/{id}", ""),
+    "ec2/natGateway:NatGateway": ("nat-{h17}", "", "", ""),
+    "ec2/networkAcl:NetworkAcl": ("acl-{h17}", "ec2", "network-acl/{id}", ""),
+    "ec2/networkInterface:NetworkInterface": ("eni-{h17}", "ec2", "network-interface/{id}", ""),
+    "ec2/placementGroup:PlacementGroup": ("{name}", "ec2", "placement-group/{name}", "name"),
+    "ec2/route:Route": ("r-{h17}", "", "", ""),
+    "ec2/routeTable:RouteTable": ("rtb-{h17}", "ec2", "route-table/{id}", ""),
+    "ec2/routeTableAssociation:RouteTableAssociation": ("rtbassoc-{h17}", "", "", ""),
+    "ec2/securityGroup:SecurityGroup": ("sg-{h17}", "ec2", "security-group/{id}", "name"),
+    "ec2/securityGroupRule:SecurityGroupRule": ("sgrule-{h17}", "", "", ""),
+    "ec2/subnet:Subnet": ("subnet-{h17}", "ec2", "subnet/{id}", ""),
+    "ec2/vpc:Vpc": ("vpc-{h17}", "ec2", "vpc/{id}", ""),
+    "ec2/vpcEndpoint:VpcEndpoint": ("vpce-{h17}", "ec2", "vpc-endpoint/{id}", ""),
+    "ec2/vpcPeeringConnection:VpcPeeringConnection": ("pcx-{h17}", "", "", ""),
+    "ec2transitgateway/transitGateway:TransitGateway": ("tgw-{h17}", "ec2", "transit-gateway/{id}", ""),
+    "ecr/repository:Repository": ("{name}", "ecr", "repository/{name}", "name"),
+    "efs/fileSystem:FileSystem": ("fs-{h17}", "elasticfilesystem", "file-system/{id}", ""),
+    "eks/accessEntry:AccessEntry": ("{clusterName}:{principalArn}", "", "", ""),
+    "eks/addon:Addon": ("{clusterName}:{addonName}", "eks", "addon/{clusterName}/{addonName}/{uuid}", ""),
+    "eks/cluster:Cluster": ("{name}", "eks", "cluster/{name}", "name"),
+    "eks/fargateProfile:FargateProfile": (
+        "{clusterName}:{name}",
+        "eks",
+        "fargateprofile/{clusterName}/{name}/{uuid}",
+        "fargateProfileName",
+    ),
+    "eks/nodeGroup:NodeGroup": (
+        "{clusterName}:{name}",
+        "eks",
+        "nodegroup/{clusterName}/{name}/{uuid}",
+        "nodeGroupName",
+    ),
+    "eks/podIdentityAssociation:PodIdentityAssociation": ("a-{h17}", "", "", ""),
+    "iam/group:Group": ("{name}", "iam", "group{path}{name}", "name"),
+    "iam/instanceProfile:InstanceProfile": ("{name}", "iam", "instance-profile{path}{name}", "name"),
+    "iam/openIdConnectProvider:OpenIdConnectProvider": ("{arn}", "iam", "oidc-provider/{issuer}", ""),
+    "iam/policy:Policy": ("{arn}", "iam", "policy{path}{name}", "name"),
+    "iam/role:Role": ("{name}", "iam", "role{path}{name}", "name"),
+    "iam/rolePolicy:RolePolicy": ("{role}:{name}", "", "", "name"),
+    "iam/rolePolicyAttachment:RolePolicyAttachment": ("{role}-{h17}", "", "", ""),
+    "iam/user:User": ("{name}", "iam", "user{path}{name}", "name"),
+    "kms/alias:Alias": ("{name}", "kms", "{name}", "name"),
+    "kms/key:Key": ("{uuid}", "kms", "key/{id}", ""),
+    "lambda/function:Function": ("{name}", "lambda", "function:{name}", "name"),
+    "lb/loadBalancer:LoadBalancer": ("{arn}", "elasticloadbalancing", "loadbalancer/app/{name}/{h17}", "name"),
+    "lb/targetGroup:TargetGroup": ("{arn}", "elasticloadbalancing", "targetgroup/{name}/{h17}", "name"),
+    "rds/cluster:Cluster": ("{name}", "rds", "cluster:{name}", "clusterIdentifier"),
+    "rds/instance:Instance": ("{name}", "rds", "db:{name}", "identifier"),
+    "route53/zone:Zone": ("{zone}", "route53", "hostedzone/{id}", ""),
+    "s3/bucket:Bucket": ("{name}", "s3", "{name}", "bucket"),
+    "s3/bucketV2:BucketV2": ("{name}", "s3", "{name}", "bucket"),
+    "secretsmanager/secret:Secret": ("{arn}", "secretsmanager", "secret:{name}-{h6}", "name"),
+    "sns/topic:Topic": ("{arn}", "sns", "{name}", "name"),
+    "sqs/queue:Queue": ("https://sqs.{region}.{suffix}/{account}/{name}", "sqs", "{name}", "name"),
+    "ssm/parameter:Parameter": ("{name}", "ssm", "parameter/{name}", "name"),
+    "vpc/securityGroupEgressRule:SecurityGroupEgressRule": ("sgr-{h17}", "ec2", "security-group-rule/{id}", ""),
+    "vpc/securityGroupIngressRule:SecurityGroupIngressRule": ("sgr-{h17}", "ec2", "security-group-rule/{id}", ""),
+    "vpclattice/accessLogSubscription:AccessLogSubscription": (
+        "als-{h17}",
+        "vpc-lattice",
+        "accesslogsubscription/{id}",
+        "",
+    ),
+    "vpclattice/service:Service": ("svc-{h17}", "vpc-lattice", "service/{id}", "name"),
+    "vpclattice/serviceNetwork:ServiceNetwork": ("sn-{h17}", "vpc-lattice", "servicenetwork/{id}", "name"),
+    "vpclattice/serviceNetworkServiceAssociation:ServiceNetworkServiceAssociation": (
+        "snsa-{h17}",
+        "vpc-lattice",
+        "servicenetworkserviceassociation/{id}",
+        "",
+    ),
+    "vpclattice/serviceNetworkVpcAssociation:ServiceNetworkVpcAssociation": (
+        "snva-{h17}",
+        "vpc-lattice",
+        "servicenetworkvpcassociation/{id}",
+        "",
+    ),
+    "vpclattice/targetGroup:TargetGroup": ("tg-{h17}", "vpc-lattice", "targetgroup/{id}", "name"),
+}
+
+
+def autonames(facts: Facts) -> dict[str, Any]:
+    """Return the names that Pulumi's providers give by themselves, as they do: the logical name, 7 or 8 hex digits.
+
+    Providers do so when they check the inputs, before any preview, so these are known in both modes.
+    """
+    if facts.type.startswith("aws:"):
+        key = _AWS.get(facts.type[4:], ("", "", "", ""))[3]
+        prefix = facts.given(key + "Prefix") or facts.given("namePrefix")
+        if not key or facts.given(key) or facts.inputs.get(key) == UNKNOWN:
+            return {}
+        return {key: f"{prefix or facts.name + '-'}{facts.hex(7)}"}
+    if facts.type == "kubernetes:helm.sh/v3:Release":
+        return {} if facts.inputs.get("name") else {"name": f"{facts.name}-{facts.hex(8)}"}
+    if is_kubernetes_object(facts.type):
+        metadata = facts.inputs.get("metadata")
+        metadata = dict(metadata) if isinstance(metadata, dict) else {}
+        prefix = metadata.get("generateName") or facts.name + "-"
+        metadata["name"] = metadata.get("name") or f"{prefix}{facts.hex(8)}"
+        if facts.type.rpartition(":")[2] not in _CLUSTER_SCOPED:
+            metadata["namespace"] = metadata.get("namespace") or "default"
+        return {"metadata": metadata}
+    return {}
+
+
+def is_kubernetes_object(token: str) -> bool:
+    """Whether a type token is of an object in a cluster's API (and not of a chart, a file or a provider)."""
+    package, _, rest = token.partition(":")
+    return package == "kubernetes" and not rest.startswith(("helm.sh/", "yaml", "kustomize", "index:"))
+
+
+def computed(facts: Facts) -> Answer | None:
+    """Return what a provider would compute for a resource once it exists; None if the table cannot say."""
+    if facts.type in _SPECIAL:
+        return _SPECIAL[facts.type](facts)
+    if facts.type.startswith("aws:"):
+        return _aws(facts)
+    if facts.type.startswith("pulumi:providers:"):
+        return Answer(facts.uuid())
+    if is_kubernetes_object(facts.type):
+        return _kubernetes(facts)
+    return None
+
+
+def _aws(facts: Facts) -> Answer:
+    token = facts.type[4:]
+    module, _, kind = token.partition(":")
+    service = module.split("/")[0]
+    plain = kind[:1].lower() + kind[1:]
+    identifier, service, resource, name_key = _AWS.get(
+        token, ("{logical}-{h8}", service, plain + "/{logical}-{h8}", "")
+    )
+    name = (facts.given(name_key) if name_key else "") or f"{facts.name}-{facts.hex(7)}"
+    issuer = facts.given("url")
+    words: dict[str, str] = {
+        **{key: value for key, value in facts.inputs.items() if isinstance(value, str)},
+        "name": name,
+        "logical": facts.name,
+        "h6": facts.hex(6),
+        "h8": facts.hex(8),
+        "h17": facts.hex(17),
+        "uuid": facts.uuid(),
+        "zone": "Z" + facts.hex(20).upper(),
+        "path": facts.given("path", "/"),
+        "issuer": issuer[len("https://") :] if issuer.startswith("https://") else issuer,
+        "region": facts.region,
+        "suffix": dns_suffix(facts.region),
+        "account": facts.account,
+    }
+    words["id"] = _fill(identifier, words)
+    arn = facts.arn(service, _fill(resource, words)) if resource else ""
+    words["arn"] = arn
+    outputs: dict[str, Any] = {name_key: name} if name_key else {}
+    if arn:
+        outputs["arn"] = arn
+    answer = Answer(_fill(identifier, words), outputs)
+    if token in _AWS_MORE:
+        outputs.update(_AWS_MORE[token](facts, answer))
+    return answer
+
+
+def _fill(pattern: str, words: dict[str, str]) -> str:
+    return re.sub(r"\{(\w+)\}", lambda match: words.get(match[1], match[1]), pattern)
+
+
+def issuer_url(facts: Facts) -> str:
+    """Return the issuer that EKS would give a cluster: a host of the region, 32 upper-case hex digits."""
+    host = f"oidc.eks.{facts.region}.{dns_suffix(facts.region)}"
+    return f"https://{host}/id/{facts.hex(32, 'issuer').upper()}"
+
+
+def _cluster(facts: Facts, _: Answer) -> dict[str, Any]:
+    vpc = facts.inputs.get("vpcConfig")
+    vpc = vpc if isinstance(vpc, dict) else {}
+    host = f"{facts.hex(32, 'endpoint').upper()}.gr7.{facts.region}.eks.{dns_suffix(facts.region)}"
+    authority = {"data": _base64(facts, "ca", 96)}
+    return {
+        "identities": [{"oidcs": [{"issuer": issuer_url(facts)}]}],
+        "endpoint": f"https://{host}",
+        "certificateAuthority": authority,
+        "certificateAuthorities": [authority],
+        "vpcConfig": {
+            **vpc,
+            "clusterSecurityGroupId": f"sg-{facts.hex(17, 'cluster security group')}",
+            "vpcId": vpc.get("vpcId") or f"vpc-{facts.hex(17, 'vpc')}",
+        },
+        "platformVersion": "eks.1",
+        "status": "ACTIVE",
+        "createdAt": "2026-01-01T00:00:00Z",
+    }
+
+
+def _base64(facts: Facts, salt: str, length: int) -> str:
+    return base64.b64encode(bytes.fromhex(facts.hex(length, salt))).decode()
+
+
+def _pem(facts: Facts, label: str) -> str:
+    return f"-----BEGIN {label}-----\n{_base64(facts, label, 96)}\n-----END {label}-----\n"
+
+
+def _load_balancer_host(facts: Facts, name: str) -> str:
+    return f"{name[:32]}-{facts.hex(10, 'load balancer')}.{facts.region}.elb.{dns_suffix(facts.region)}"
+
+
+_AWS_MORE: dict[str, Callable[[Facts, Answer], dict[str, Any]]] = {
+    "acm/certificate:Certificate": lambda f, _: {
+        "status": "ISSUED",
+        "domainValidationOptions": [
+            {
+                "domainName": domain,
+                "resourceRecordName": f"_{f.hex(32, domain)}.{domain.lstrip('*.')}.",
+                "resourceRecordType": "CNAME",
+                "resourceRecordValue": f"_{f.hex(32, domain + 'value')}.acm-validations.aws.",
+            }
+            for domain in [f.given("domainName", "example.com"), *(f.inputs.get("subjectAlternativeNames") or [])]
+            if isinstance(domain, str)
+        ],
+    },
+    "ec2/eip:Eip": lambda f, a: {"allocationId": a.id, "publicIp": f"198.51.100.{int(f.hex(2), 16) % 254 + 1}"},
+    "ec2/launchTemplate:LaunchTemplate": lambda *_: {"latestVersion": 1, "defaultVersion": 1},
+    "ec2/natGateway:NatGateway": lambda f, _: {
+        "networkInterfaceId": f"eni-{f.hex(17, 'eni')}",
+        "publicIp": f"198.51.100.{int(f.hex(2), 16) % 254 + 1}",
+    },
+    "ec2/securityGroup:SecurityGroup": lambda f, _: {"ownerId": f.account},
+    "ec2/subnet:Subnet": lambda f, _: {"ownerId": f.account},
+    "ec2/vpc:Vpc": lambda f, _: {
+        "ownerId": f.account,
+        "defaultNetworkAclId": f"acl-{f.hex(17, 'acl')}",
+        "defaultRouteTableId": f"rtb-{f.hex(17, 'rtb')}",
+        "defaultSecurityGroupId": f"sg-{f.hex(17, 'sg')}",
+        "mainRouteTableId": f"rtb-{f.hex(17, 'rtb')}",
+    },
+    "ec2/vpcEndpoint:VpcEndpoint": lambda f, a: {
+        "dnsEntries": [
+            {"dnsName": f"{a.id}.{f.given('serviceName', 'service')}", "hostedZoneId": "Z" + f.hex(20).upper()}
+        ],
+        "prefixListId": f"pl-{f.hex(8, 'prefix list')}",
+        "state": "available",
+    },
+    "ecr/repository:Repository": lambda f, a: {
+        "registryId": f.account,
+        "repositoryUrl": f"{f.account}.dkr.ecr.{f.region}.{dns_suffix(f.region)}/{a.id}",
+    },
+    "efs/fileSystem:FileSystem": lambda f, a: {"dnsName": f"{a.id}.efs.{f.region}.{dns_suffix(f.region)}"},
+    "eks/accessEntry:AccessEntry": lambda f, _: {
+        "accessEntryArn": f.arn("eks", f"access-entry/{f.given('clusterName')}/role/{f.account}/{f.hex(8)}/{f.uuid()}")
+    },
+    "eks/cluster:Cluster": _cluster,
+    "eks/nodeGroup:NodeGroup": lambda f, _: {
+        "status": "ACTIVE",
+        "resources": [
+            {
+                "autoscalingGroups": [{"name": f"eks-{f.name}-{f.uuid('asg')}"}],
+                "remoteAccessSecurityGroupId": f"sg-{f.hex(17, 'remote access')}",
+            }
+        ],
+    },
+    "eks/podIdentityAssociation:PodIdentityAssociation": lambda f, a: {
+        "associationId": a.id,
+        "associationArn": f.arn("eks", f"podidentityassociation/{f.given('clusterName')}/{a.id}"),
+    },
+    "iam/instanceProfile:InstanceProfile": lambda f, _: {"uniqueId": "AIPA" + f.hex(17).upper()},
+    "iam/policy:Policy": lambda f, _: {"policyId": "ANPA" + f.hex(17).upper()},
+    "iam/role:Role": lambda f, _: {"uniqueId": "AROA" + f.hex(17).upper(), "createDate": "2026-01-01T00:00:00Z"},
+    "kms/alias:Alias": lambda f, _: {"targetKeyArn": f.arn("kms", f"key/{f.given('targetKeyId')}")},
+    "kms/key:Key": lambda _, a: {"keyId": a.id},
+    "lb/loadBalancer:LoadBalancer": lambda f, a: {
+        "dnsName": _load_balancer_host(f, a.outputs["name"]),
+        "zoneId": "Z" + f.hex(13, "zone").upper(),
+        "arnSuffix": a.outputs["arn"].partition("loadbalancer/")[2],
+    },
+    "rds/cluster:Cluster": lambda f, a: {
+        "endpoint": f"{a.id}.cluster-{f.hex(12)}.{f.region}.rds.{dns_suffix(f.region)}",
+        "readerEndpoint": f"{a.id}.cluster-ro-{f.hex(12)}.{f.region}.rds.{dns_suffix(f.region)}",
+        "port": 5432,
+    },
+    "rds/instance:Instance": lambda f, a: {
+        "address": f"{a.id}.{f.hex(12)}.{f.region}.rds.{dns_suffix(f.region)}",
+        "endpoint": f"{a.id}.{f.hex(12)}.{f.region}.rds.{dns_suffix(f.region)}:5432",
+        "port": 5432,
+    },
+    "route53/zone:Zone": lambda _, a: {
+        "zoneId": a.id,
+        "nameServers": [f"ns-{number}.example.com" for number in range(1, 5)],
+    },
+    "s3/bucket:Bucket": lambda f, a: _bucket(f, a),
+    "s3/bucketV2:BucketV2": lambda f, a: _bucket(f, a),
+    "sqs/queue:Queue": lambda _, a: {"url": a.id},
+    "vpclattice/service:Service": lambda f, a: {
+        "dnsEntries": [
+            {
+                "domainName": f"{a.outputs['name']}-{f.hex(17)}.7d67968.vpc-lattice-svcs.{f.region}.on.aws",
+                "hostedZoneId": "Z" + f.hex(20).upper(),
+            }
+        ]
+    },
+}
+
+
+def _bucket(facts: Facts, answer: Answer) -> dict[str, Any]:
+    return {
+        "bucketDomainName": f"{answer.id}.s3.{dns_suffix(facts.region)}",
+        "bucketRegionalDomainName": f"{answer.id}.s3.{facts.region}.{dns_suffix(facts.region)}",
+    }
+
+
+def _kubernetes(facts: Facts) -> Answer:
+    metadata = autonames(facts)["metadata"]
+    name, namespace = str(metadata["name"]), metadata.get("namespace")
+    kind = facts.type.rpartition(":")[2]
+    outputs: dict[str, Any] = {"metadata": metadata}
+    if kind == "Ingress" or (kind == "Service" and _spec(facts).get("type") == "LoadBalancer"):
+        host = _load_balancer_host(facts, f"k8s-{str(namespace)[:8]}-{name[:8]}")
+        outputs["status"] = {"loadBalancer": {"ingress": [{"hostname": host}]}}
+    return Answer(f"{namespace}/{name}" if namespace else name, outputs)
+
+
+def _spec(facts: Facts) -> dict[str, Any]:
+    spec = facts.inputs.get("spec")
+    return spec if isinstance(spec, dict) else {}
+
+
+# Kinds without a namespace that a program of this sort makes; any other kind counts as namespaced.
+_CLUSTER_SCOPED = frozenset({
+    "APIService", "ClusterIssuer", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "EC2NodeClass",
+    "GatewayClass", "IngressClass", "IngressClassParams", "MutatingWebhookConfiguration", "Namespace", "NodePool",
+    "PersistentVolume", "PriorityClass", "RuntimeClass", "StorageClass", "ValidatingWebhookConfiguration",
+})  # fmt: skip
+
+
+def _release(facts: Facts) -> Answer:
+    name = str(facts.inputs.get("name") or f"{facts.name}-{facts.hex(8)}")
+    namespace = str(facts.inputs.get("namespace") or "default")
+    status = {
+        "name": name,
+        "namespace": namespace,
+        "status": "deployed",
+        "revision": 1,
+        "version": facts.given("version"),
+        "chart": facts.given("chart"),
+    }
+    return Answer(f"{namespace}/{name}", {"name": name, "namespace": namespace, "status": status})
+
+
+def _eks_cluster(facts: Facts) -> Answer:
+    """Return the outputs of pulumi-eks' packaged cluster: the child that it makes inside answers for most of them."""
+    parent = facts.urn.split("::")
+    names = {"name": facts.given("name")} if facts.given("name") else {}
+    subnets = facts.inputs.get("subnetIds") or [
+        *(facts.inputs.get("privateSubnetIds") or []),
+        *(facts.inputs.get("publicSubnetIds") or []),
+    ]
+    inner_inputs = {**names, "vpcConfig": {"subnetIds": subnets, "vpcId": facts.given("vpcId")}}
+    hidden: dict[str, tuple[str, dict[str, Any]]] = {}
+
+    def child(type_: str, suffix: str, inputs: dict[str, Any]) -> tuple[Answer, dict[str, Any]]:
+        name = f"{facts.name}-{suffix}"
+        urn = "::".join([*parent[:2], f"{parent[2]}${type_}", name])
+        inner = Facts(urn, type_, name, inputs, facts.region, facts.account)
+        answer = computed(inner) or Answer(inner.uuid())
+        hidden[urn] = (answer.id, {**inputs, **answer.outputs})
+        return answer, {SIGNATURE: REFERENCE, "urn": urn, "id": answer.id, "packageVersion": ""}
+
+    cluster, cluster_reference = child("aws:eks/cluster:Cluster", "eksCluster", inner_inputs)
+    issuer = cluster.outputs["identities"][0]["oidcs"][0]["issuer"]
+    managed_group = cluster.outputs["vpcConfig"]["clusterSecurityGroupId"]
+    kubeconfig = _kubeconfig(cluster, facts.region)
+    core: dict[str, Any] = {
+        "cluster": cluster_reference,
+        "endpoint": cluster.outputs["endpoint"],
+        "subnetIds": subnets,
+        "vpcId": cluster.outputs["vpcConfig"]["vpcId"],
+        "kubeconfig": kubeconfig,
+        "instanceRoles": [],
+        "nodeGroupOptions": {},
+    }
+    outputs: dict[str, Any] = {
+        "eksCluster": cluster_reference,
+        "core": core,
+        "kubeconfig": kubeconfig,
+        "kubeconfigJson": json.dumps(kubeconfig),
+        "clusterSecurityGroupId": managed_group,
+        "nodeSecurityGroupId": managed_group,
+        "oidcIssuer": issuer[len("https://") :],
+        "oidcProviderUrl": issuer,
+        "oidcProviderArn": "",
+        "defaultNodeGroupAsgName": "",
+        "autoModeNodeRoleName": "",
+        "clusterIngressRuleId": "",
+        "fargateProfileId": "",
+        "fargateProfileStatus": "",
+        "instanceRoles": [],
+    }
+    if not facts.inputs.get("skipDefaultSecurityGroups"):
+        group, reference = child("aws:ec2/securityGroup:SecurityGroup", "eksClusterSecurityGroup", {})
+        outputs.update(clusterSecurityGroupId=group.id, clusterSecurityGroup=reference)
+        core["clusterSecurityGroup"] = reference
+        group, reference = child("aws:ec2/securityGroup:SecurityGroup", "nodeSecurityGroup", {})
+        outputs.update(nodeSecurityGroupId=group.id, nodeSecurityGroup=reference)
+    if facts.inputs.get("createOidcProvider"):
+        provider, reference = child(
+            "aws:iam/openIdConnectProvider:OpenIdConnectProvider",
+            "oidcProvider",
+            {"url": issuer, "clientIdLists": ["sts.amazonaws.com"]},
+        )
+        outputs["oidcProviderArn"] = provider.id
+        core["oidcProvider"] = reference
+    if not facts.inputs.get("instanceRoles") and not facts.inputs.get("skipDefaultNodeGroup"):
+        _, reference = child("aws:iam/role:Role", "instanceRole-role", {})
+        core["instanceRoles"] = outputs["instanceRoles"] = [reference]
+    return Answer("", outputs, hidden)
+
+
+def _kubeconfig(cluster: Answer, region: str) -> dict[str, Any]:
+    user = {
+        "apiVersion": "client.authentication.k8s.io/v1beta1",
+        "command": "aws",
+        "args": ["eks", "get-token", "--cluster-name", cluster.id, "--region", region, "--output", "json"],
+    }
+    authority = cluster.outputs["certificateAuthority"]["data"]
+    server = {"server": cluster.outputs["endpoint"], "certificate-authority-data": authority}
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "kubernetes", "cluster": server}],
+        "contexts": [{"name": "aws", "context": {"cluster": "kubernetes", "user": "aws"}}],
+        "current-context": "aws",
+        "users": [{"name": "aws", "user": {"exec": user}}],
+    }
+
+
+def _awsx_vpc(facts: Facts) -> Answer:
+    zones = facts.inputs.get("numberOfAvailabilityZones")
+    count = int(zones) if isinstance(zones, (int, float)) else 3
+
+    def subnets(kind: str) -> list[str]:
+        return [f"subnet-{facts.hex(17, kind + str(number))}" for number in range(count)]
+
+    return Answer(
+        "",
+        {
+            "vpcId": f"vpc-{facts.hex(17)}",
+            "publicSubnetIds": subnets("public"),
+            "privateSubnetIds": subnets("private"),
+            "isolatedSubnetIds": [],
+            "natGateways": [],
+            "eips": [],
+            "subnets": [],
+            "routeTables": [],
+            "routes": [],
+            "routeTableAssociations": [],
+        },
+    )
+
+
+def _private_key(facts: Facts) -> Answer:
+    return Answer(
+        facts.hex(40),
+        {
+            "privateKeyPem": _secret(_pem(facts, "PRIVATE KEY")),
+            "privateKeyOpenssh": _secret(_pem(facts, "OPENSSH PRIVATE KEY")),
+            "privateKeyPemPkcs8": _secret(_pem(facts, "PRIVATE KEY")),
+            "publicKeyPem": _pem(facts, "PUBLIC KEY"),
+            "publicKeyOpenssh": f"ssh-rsa {_base64(facts, 'ssh', 96)}\n",
+            "publicKeyFingerprintMd5": ":".join(re.findall("..", facts.hex(32, "md5"))),
+            "publicKeyFingerprintSha256": f"SHA256:{_base64(facts, 'sha', 64).rstrip('=')}",
+        },
+    )
+
+
+def _certificate(facts: Facts) -> Answer:
+    outputs = {
+        "certPem": _pem(facts, "CERTIFICATE"),
+        "validityStartTime": "2026-01-01T00:00:00Z",
+        "validityEndTime": "2036-01-01T00:00:00Z",
+        "readyForRenewal": False,
+    }
+    return Answer(facts.uuid(), outputs)
+
+
+def _secret(value: Any) -> dict[str, Any]:
+    return {SIGNATURE: SECRET, "value": value}
+
+
+def _random(facts: Facts) -> Answer:
+    length = facts.inputs.get("length") or facts.inputs.get("byteLength") or 16
+    text = facts.hex(min(int(length) if isinstance(length, (int, float)) else 16, 128))
+    prefix = facts.given("prefix")
+    return Answer(
+        text,
+        {
+            "result": _secret(text) if facts.type.endswith("RandomPassword") else prefix + text,
+            "hex": prefix + text,
+            "b64Std": prefix + text,
+            "b64Url": prefix + text,
+            "dec": prefix + str(int(text, 16)),
+        },
+    )
+
+
+_SPECIAL: dict[str, Callable[[Facts], Answer]] = {
+    "awsx:ec2:Vpc": _awsx_vpc,
+    "eks:index:Cluster": _eks_cluster,
+    "kubernetes:helm.sh/v3:Release": _release,
+    "random:index/randomId:RandomId": _random,
+    "random:index/randomPassword:RandomPassword": _random,
+    "random:index/randomString:RandomString": _random,
+    "random:index/randomUuid:RandomUuid": lambda f: Answer(f.uuid(), {"result": f.uuid()}),
+    "tls:index/certRequest:CertRequest": lambda f: Answer(f.uuid(), {"certRequestPem": _pem(f, "CERTIFICATE REQUEST")}),
+    "tls:index/locallySignedCert:LocallySignedCert": _certificate,
+    "tls:index/privateKey:PrivateKey": _private_key,
+    "tls:index/selfSignedCert:SelfSignedCert": _certificate,
+}
+
+
+# Look-ups: token to result. A result that is None is an answer that the table does not have.
+
+
+def look_up(token: str, args: dict[str, Any], region: str, account: str) -> dict[str, Any] | None:
+    """Return a plausible result of a provider function; None if this table has no row for its token."""
+    row = _LOOK_UPS.get(token)
+    if row is None:
+        return None
+    facts = Facts(f"{token}({json.dumps(args, sort_keys=True)})", token, "", args, region, account)
+    return {**args, "id": facts.hex(16), **row(facts)}
+
+
+def _zones(facts: Facts) -> dict[str, Any]:
+    names = [facts.region + letter for letter in "abc"]
+    # A zone id abbreviates its region: ap-northeast-2 is apne2.
+    area, *middle, number = facts.region.split("-")
+    compass = re.findall("north|south|east|west|[a-z]+", "-".join(middle))
+    short = area + "".join(word[0] for word in compass)
+    return {
+        "names": names,
+        "zoneIds": [f"{short}{number}-az{index}" for index in range(1, 4)],
+        "groupNames": [facts.region],
+        "id": facts.region,
+    }
+
+
+def _caller(facts: Facts) -> dict[str, Any]:
+    user = "AROA" + facts.hex(17).upper()
+    return {
+        "accountId": facts.account,
+        "arn": f"arn:{partition(facts.region)}:sts::{facts.account}:assumed-role/preflight/stand-in",
+        "id": facts.account,
+        "userId": f"{user}:stand-in",
+    }
+
+
+def _region(facts: Facts) -> dict[str, Any]:
+    name = facts.given("region") or facts.given("name", facts.region)
+    return {"id": name, "name": name, "region": name, "description": name, "endpoint": f"ec2.{name}.amazonaws.com"}
+
+
+def _partition(facts: Facts) -> dict[str, Any]:
+    suffix = dns_suffix(facts.region)
+    name = partition(facts.region)
+    return {
+        "id": name,
+        "partition": name,
+        "dnsSuffix": suffix,
+        "reverseDnsPrefix": ".".join(reversed(suffix.split("."))),
+    }
+
+
+def policy_document(args: dict[str, Any]) -> str:
+    """Render `aws.iam.getPolicyDocument`'s arguments as the provider does: one value is text, several are a list."""
+
+    def listed(value: Any) -> Any:
+        values = list(value or [])
+        return values[0] if len(values) == 1 else values
+
+    def principals(blocks: Any) -> Any:
+        merged: dict[str, list[str]] = {}
+        for block in blocks:
+            merged.setdefault(block["type"], []).extend(block["identifiers"])
+        if merged == {"*": ["*"]}:
+            return "*"
+        return {kind: listed(names) for kind, names in merged.items()}
+
+    statements: list[dict[str, Any]] = []
+    for source in args.get("statements") or []:
+        statement: dict[str, Any] = {"Sid": source["sid"]} if source.get("sid") else {}
+        statement["Effect"] = source.get("effect") or "Allow"
+        for key, name in (
+            ("actions", "Action"),
+            ("notActions", "NotAction"),
+            ("resources", "Resource"),
+            ("notResources", "NotResource"),
+        ):
+            if source.get(key):
+                statement[name] = listed(source[key])
+        for key, name in (("principals", "Principal"), ("notPrincipals", "NotPrincipal")):
+            if source.get(key):
+                statement[name] = principals(source[key])
+        conditions: dict[str, dict[str, Any]] = {}
+        for condition in source.get("conditions") or []:
+            conditions.setdefault(condition["test"], {})[condition["variable"]] = listed(condition["values"])
+        if conditions:
+            statement["Condition"] = conditions
+        statements.append(statement)
+    document: dict[str, Any] = {"Version": args.get("version") or "2012-10-17"}
+    if args.get("policyId"):
+        document["Id"] = args["policyId"]
+    for other in [*(args.get("sourcePolicyDocuments") or []), *(args.get("overridePolicyDocuments") or [])]:
+        inherited = json.loads(other).get("Statement", []) if isinstance(other, str) and other != UNKNOWN else []
+        statements = [*(inherited if isinstance(inherited, list) else [inherited]), *statements]
+    return json.dumps({**document, "Statement": statements}, indent=2)
+
+
+def _policy_document(facts: Facts) -> dict[str, Any]:
+    text = policy_document(facts.inputs)
+    return {"json": text, "minifiedJson": json.dumps(json.loads(text), separators=(",", ":"))}
+
+
+def _vpc(facts: Facts) -> dict[str, Any]:
+    identifier = facts.given("id", f"vpc-{facts.hex(17)}")
+    return {
+        "id": identifier,
+        "arn": facts.arn("ec2", f"vpc/{identifier}"),
+        "cidrBlock": facts.given("cidrBlock", "10.0.0.0/16"),
+        "default": bool(facts.inputs.get("default")),
+        "mainRouteTableId": f"rtb-{facts.hex(17)}",
+        "ownerId": facts.account,
+        "enableDnsHostnames": True,
+        "enableDnsSupport": True,
+        "cidrBlockAssociations": [],
+        "tags": facts.inputs.get("tags") or {},
+    }
+
+
+def _subnet(facts: Facts) -> dict[str, Any]:
+    identifier = facts.given("id", f"subnet-{facts.hex(17)}")
+    return {
+        "id": identifier,
+        "arn": facts.arn("ec2", f"subnet/{identifier}"),
+        "availabilityZone": facts.given("availabilityZone", facts.region + "abc"[int(facts.hex(4), 16) % 3]),
+        "cidrBlock": facts.given("cidrBlock", f"10.0.{int(facts.hex(2), 16)}.0/24"),
+        "vpcId": facts.given("vpcId", f"vpc-{facts.hex(17, 'vpc')}"),
+        "tags": facts.inputs.get("tags") or {},
+    }
+
+
+def _ami(facts: Facts) -> dict[str, Any]:
+    identifier = f"ami-{facts.hex(17)}"
+    return {
+        "id": identifier,
+        "imageId": identifier,
+        "arn": facts.arn("ec2", f"image/{identifier}"),
+        "architecture": "x86_64",
+        "name": "stand-in",
+        "rootDeviceName": "/dev/xvda",
+        "blockDeviceMappings": [],
+    }
+
+
+def _parameter(facts: Facts) -> dict[str, Any]:
+    name = facts.given("name")
+    value = f"ami-{facts.hex(17)}" if "image_id" in name or "ami" in name else f"stand-in for {name}"
+    return {"value": _secret(value), "insecureValue": value, "type": "String", "version": 1, "id": name} | {
+        "arn": facts.arn("ssm", "parameter/" + name.lstrip("/"))
+    }
+
+
+def _existing_cluster(facts: Facts) -> dict[str, Any]:
+    """Answer for a cluster that stands elsewhere, with the same values wherever the same name is looked up."""
+    name = facts.given("name", "cluster")
+    same = Facts(f"cluster {facts.region} {name}", facts.type, name, {}, facts.region, facts.account)
+    outputs = _cluster(same, Answer(name))
+    vpc = {**outputs["vpcConfig"], "subnetIds": [f"subnet-{same.hex(17, zone)}" for zone in "abc"]}
+    vpc.update(securityGroupIds=[], endpointPrivateAccess=True, endpointPublicAccess=True, publicAccessCidrs=[])
+    return {**outputs, "id": name, "name": name, "arn": facts.arn("eks", f"cluster/{name}"), "vpcConfig": vpc} | {
+        "roleArn": facts.arn("iam", f"role/{name}-cluster"),
+        "version": "1.35",
+        "tags": {},
+    }
+
+
+def _chain(facts: Facts) -> dict[str, Any]:
+    """Answer like the tls provider: what the server presents, reversed, so the top of the chain comes first."""
+    host = facts.given("url", "https://example.com").partition("://")[2].partition("/")[0]
+
+    def link(subject: str, issuer: str, authority: bool) -> dict[str, Any]:
+        same = Facts(f"certificate {host} {subject}", facts.type, subject, {}, facts.region, facts.account)
+        return {
+            "certPem": _pem(same, "CERTIFICATE"),
+            "isCa": authority,
+            "issuer": f"CN={issuer}",
+            "subject": f"CN={subject}",
+            "maxPathLength": -1,
+            "notBefore": "2026-01-01T00:00:00Z",
+            "notAfter": "2036-01-01T00:00:00Z",
+            "publicKeyAlgorithm": "RSA",
+            "serialNumber": str(int(same.hex(16), 16)),
+            "sha1Fingerprint": same.hex(40),
+            "signatureAlgorithm": "SHA256-RSA",
+            "version": 3,
+        }
+
+    return {
+        "certificates": [
+            link("Stand-in Root", "Stand-in Root", True),
+            link("Stand-in Intermediate", "Stand-in Root", True),
+            link(host, "Stand-in Intermediate", False),
+        ]
+    }
+
+
+def _decoded(facts: Facts) -> dict[str, Any]:
+    """Parse a YAML text as pulumi-kubernetes does; pulumi itself depends on PyYAML, so the interpreter has it."""
+    import yaml
+
+    return {"result": [item for item in yaml.safe_load_all(facts.given("text")) if isinstance(item, dict)]}
+
+
+def _role(facts: Facts) -> dict[str, Any]:
+    name = facts.given("name", "role")
+    return {
+        "id": name,
+        "arn": facts.arn("iam", f"role/{name}"),
+        "path": "/",
+        "uniqueId": "AROA" + facts.hex(17).upper(),
+    }
+
+
+def _policy(facts: Facts) -> dict[str, Any]:
+    name = facts.given("name", facts.given("arn", "policy").rpartition("/")[2])
+    arn = facts.given("arn", facts.arn("iam", f"policy/{name}"))
+    return {"id": arn, "arn": arn, "name": name, "path": "/", "policy": '{"Version":"2012-10-17","Statement":[]}'}
+
+
+_LOOK_UPS: dict[str, Callable[[Facts], dict[str, Any]]] = {
+    "aws:acm/getCertificate:getCertificate": lambda f: {
+        "arn": f.arn("acm", f"certificate/{f.uuid()}"),
+        "status": "ISSUED",
+        "domain": f.given("domain", "example.com"),
+        "tags": {},
+    },
+    "aws:ec2/getAmi:getAmi": _ami,
+    "aws:ec2/getManagedPrefixList:getManagedPrefixList": lambda f: {
+        "id": f"pl-{f.hex(17)}",
+        "arn": f.arn("ec2", f"prefix-list/pl-{f.hex(17)}"),
+        "name": f.given("name"),
+        "ownerId": "AWS",
+        "addressFamily": "IPv4",
+        "maxEntries": 10,
+        "version": 1,
+        "entries": [],
+        "tags": {},
+    },
+    "aws:ec2/getSecurityGroup:getSecurityGroup": lambda f: {
+        "id": f.given("id", f"sg-{f.hex(17)}"),
+        "arn": f.arn("ec2", f"security-group/{f.given('id', f'sg-{f.hex(17)}')}"),
+        "name": f.given("name", "stand-in"),
+        "vpcId": f.given("vpcId", f"vpc-{f.hex(17, 'vpc')}"),
+    },
+    "aws:ec2/getSubnet:getSubnet": _subnet,
+    "aws:ec2/getSubnets:getSubnets": lambda f: {
+        "id": f.region,
+        "ids": [f"subnet-{f.hex(17, zone)}" for zone in "abc"],
+        "tags": f.inputs.get("tags") or {},
+    },
+    "aws:ec2/getVpc:getVpc": _vpc,
+    "aws:ecr/getAuthorizationToken:getAuthorizationToken": lambda f: {
+        "authorizationToken": _secret(base64.b64encode(b"AWS:stand-in").decode()),
+        "userName": "AWS",
+        "password": _secret("stand-in"),
+        "proxyEndpoint": f"https://{f.account}.dkr.ecr.{f.region}.{dns_suffix(f.region)}",
+        "expiresAt": "2036-01-01T00:00:00Z",
+    },
+    "aws:eks/getAddonVersion:getAddonVersion": lambda f: {"version": "v1.0.0-eksbuild.1", "id": f.given("addonName")},
+    "aws:eks/getCluster:getCluster": _existing_cluster,
+    "aws:eks/getClusterAuth:getClusterAuth": lambda f: {"id": f.given("name"), "token": _secret("stand-in")},
+    "aws:getAvailabilityZones:getAvailabilityZones": _zones,
+    "aws:iam/getPolicy:getPolicy": _policy,
+    "aws:iam/getPolicyDocument:getPolicyDocument": _policy_document,
+    "aws:iam/getRole:getRole": _role,
+    "aws:index/getAvailabilityZones:getAvailabilityZones": _zones,
+    "aws:index/getCallerIdentity:getCallerIdentity": _caller,
+    "aws:index/getPartition:getPartition": _partition,
+    "aws:index/getRegion:getRegion": _region,
+    "aws:route53/getZone:getZone": lambda f: {
+        "id": f.given("zoneId", "Z" + f.hex(20).upper()),
+        "zoneId": f.given("zoneId", "Z" + f.hex(20).upper()),
+        "arn": f.arn("route53", f"hostedzone/{f.given('zoneId', 'Z' + f.hex(20).upper())}"),
+        "name": f.given("name", "example.com"),
+        "nameServers": [f"ns-{number}.example.com" for number in range(1, 5)],
+    },
+    "aws:ssm/getParameter:getParameter": _parameter,
+    "kubernetes:yaml:decode": _decoded,
+    "tls:index/getCertificate:getCertificate": _chain,
+}
+
+
+def fields(names: dict[str, Any], facts: Facts) -> Iterator[tuple[str, Any]]:
+    """Yield a marked stand-in for each field of an unknown function's result; `names` maps a field to its Python type.
+
+    An argument of the same name is echoed, as providers do. Text says what it stands in for; `arn` and `id` look like
+    what they are, because programs take them apart.
+    """
+    for name, kind in names.items():
+        if name in facts.inputs:
+            yield name, facts.inputs[name]
+        elif name.lower().endswith("arn") and kind is str:
+            service = facts.type.split(":")[1].split("/")[0]
+            yield name, facts.arn(service, f"stand-in/{facts.hex(8)}")
+        elif kind is str:
+            yield name, f"stand-in-{name}-{facts.hex(8)}"
+        elif kind is bool:
+            yield name, False
+        elif kind in (int, float):
+            yield name, 0
+        elif isinstance(kind, dict):
+            yield name, dict(fields(kind, facts))
+        elif kind is list:
+            yield name, []

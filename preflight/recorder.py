@@ -1,0 +1,732 @@
+"""Runs a Pulumi program without engine, cloud or login, and writes down everything it registers.
+
+This file is executed by the *program's* interpreter, so it imports the standard library and pulumi only, and its one
+sibling by path. A request comes as JSON on stdin, the answer goes as JSON to the file named by the first argument;
+what the program prints goes to stderr. One process runs the program for every stack and mode asked for: the SDKs are
+imported once, the program's own modules are imported anew each time, and nothing of one run reaches the next.
+
+Request:  {"project", "organization", "directory", "main", "modes": ["preview", "update"], "answers": {token: result},
+           "references": {stack: outputs}, "stacks": [{"stack", "config": {key: text}, "secrets": [key]}]}
+Answer:   {"recordings": [...]}; `preflight.program` describes a recording.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import gc
+import importlib.util
+import io
+import json
+import logging
+import os
+import re
+import runpy
+import sys
+import traceback
+from collections.abc import Callable
+from collections.abc import Mapping as MappingType
+from collections.abc import Sequence as SequenceType
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn, get_origin
+from urllib.parse import unquote, urlparse
+
+HERE = Path(__file__).resolve().parent
+# The folder of a script is first on the path: the program must not see our modules as its own.
+sys.path[:] = [entry for entry in sys.path if not entry or Path(entry).resolve() != HERE]
+
+
+def _sibling(name: str) -> ModuleType:
+    """Load a file of this folder under a name that no program uses."""
+    spec = importlib.util.spec_from_file_location(f"_preflight_{name}", HERE / f"{name}.py")
+    if spec is None or spec.loader is None:
+        raise ImportError(name)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+answers = _sibling("answers")
+UNKNOWN: str = answers.UNKNOWN
+SIGNATURE: str = answers.SIGNATURE
+
+
+def _answer_without_pulumi(problem: ImportError) -> NoReturn:
+    """Answer every run with what the interpreter lacks."""
+    request = json.load(sys.stdin)
+    message = f"The program's interpreter, {sys.executable}, has no usable pulumi: {problem}."
+    error = {"kind": "failed", "message": message, "traceback": [], "paths": []}
+    runs = [(run["stack"], mode) for run in request["stacks"] for mode in request["modes"]]
+    recordings = [{**empty_recording(request, stack, mode), "error": error} for stack, mode in runs]
+    Path(sys.argv[1]).write_text(json.dumps({"recordings": recordings}), encoding="utf-8")
+    sys.exit()
+
+
+def empty_recording(request: dict[str, Any], stack: str, mode: str) -> dict[str, Any]:
+    """Return the recording of a run that has not begun."""
+    named = {"project": request["project"], "stack": stack, "mode": mode, "directory": request["directory"]}
+    return {**named, "resources": [], "invokes": [], "outputs": {}, "logs": [], "error": None}
+
+
+try:
+    import pulumi
+    from google.protobuf import empty_pb2, struct_pb2
+    from pulumi.runtime import mocks as pulumi_mocks
+    from pulumi.runtime import settings as pulumi_settings
+    from pulumi.runtime.config import set_all_config
+    from pulumi.runtime.proto import engine_pb2, provider_pb2, resource_pb2
+except ImportError as missing:
+    _answer_without_pulumi(missing)
+
+SETTINGS: Any = pulumi_settings.SETTINGS
+STACK_TYPE = "pulumi:pulumi:Stack"
+REFERENCE_TYPE = "pulumi:pulumi:StackReference"
+GET_RESOURCE = "pulumi:pulumi:getResource"
+
+
+def plain_value(value: Any) -> Any:
+    """Convert a protobuf Value; a whole number becomes an int, as JSON writers would have it."""
+    kind = value.WhichOneof("kind")
+    if kind == "string_value":
+        return value.string_value
+    if kind == "struct_value":
+        return plain_struct(value.struct_value)
+    if kind == "list_value":
+        return [plain_value(item) for item in value.list_value.values]
+    if kind == "bool_value":
+        return value.bool_value
+    if kind == "number_value":
+        number = value.number_value
+        return int(number) if number.is_integer() else number
+    return None
+
+
+def plain_struct(struct: Any) -> dict[str, Any]:
+    """Convert a protobuf Struct, keeping the wire's markers. Far quicker than protobuf's own MessageToDict."""
+    return {key: plain_value(value) for key, value in struct.fields.items()}
+
+
+def bare(value: Any) -> Any:
+    """Return a value without its secret wrappers."""
+    if isinstance(value, dict):
+        if value.get(SIGNATURE) == answers.SECRET:
+            return bare(value.get("value"))
+        return {key: bare(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [bare(item) for item in value]
+    return value
+
+
+def veil(made: Any, given: Any) -> Any:
+    """Return a made-up value as a preview shows it: what the inputs say is known, the rest is not."""
+    if isinstance(made, dict) and isinstance(given, dict):
+        return {**given, **{key: veil(item, given.get(key)) for key, item in made.items()}}
+    return UNKNOWN if given is None else given
+
+
+def respond(message: Any, **values: Any) -> Any:
+    """Build a response from the fields that this version of pulumi knows."""
+    known = message.DESCRIPTOR.fields_by_name
+    return message(**{key: value for key, value in values.items() if key in known and value is not None})
+
+
+def struct_of(values: dict[str, Any]) -> Any:
+    """Convert plain values to a protobuf Struct."""
+    struct = struct_pb2.Struct()
+    struct.update(values)
+    return struct
+
+
+def presence(request: Any, name: str) -> bool | None:
+    """Return a flag that the program may have left open; None where it did, or where pulumi is too old to say."""
+    try:
+        return bool(getattr(request, name)) if request.HasField(name) else None
+    except ValueError:
+        return bool(getattr(request, name)) or None
+
+
+class Engine:
+    """Takes the log messages of a program, the only thing a program asks of an engine."""
+
+    def __init__(self) -> None:
+        """Start with no message."""
+        self.logs: list[dict[str, str]] = []
+
+    def Log(self, request: Any) -> Any:  # noqa: N802 pulumi's name
+        """Record one message; debug messages are the SDK's own chatter."""
+        if request.severity != engine_pb2.DEBUG:
+            severity = {engine_pb2.INFO: "info", engine_pb2.WARNING: "warning"}.get(request.severity, "error")
+            self.logs.append({"severity": severity, "message": request.message, "urn": request.urn})
+        return empty_pb2.Empty()
+
+    def RequirePulumiVersion(self, _: Any) -> Any:  # noqa: N802
+        """Accept any demand: there is no command here whose version could be wrong."""
+        return empty_pb2.Empty()
+
+
+class NoMocks(pulumi_mocks.Mocks):
+    """What pulumi's base class wants to be given; the monitor answers everything itself."""
+
+    def call(self, args: Any) -> Any:
+        """Never called."""
+        raise NotImplementedError
+
+    def new_resource(self, args: Any) -> Any:
+        """Never called."""
+        raise NotImplementedError
+
+
+class Monitor(pulumi_mocks.MockMonitor):
+    """Records every raw registration and answers with what the inputs say, and in an update with made-up outputs."""
+
+    def __init__(self, request: dict[str, Any], run: dict[str, Any], preview: bool) -> None:
+        """Take what the parent knows of this stack: its configuration, its own answers, referenced stacks."""
+        super().__init__(NoMocks())
+        self.project: str = request["project"]
+        self.stack: str = run["stack"]
+        self.directory = Path(request["directory"])
+        self.preview = preview
+        self.own_answers: dict[str, Any] = request["answers"]
+        self.references: dict[str, Any] = request["references"]
+        self.recorded: dict[str, dict[str, Any]] = {}
+        self.states: dict[str, tuple[str, dict[str, Any]]] = {}
+        self.invokes: list[dict[str, Any]] = []
+        self.outputs: dict[str, Any] = {}
+        self.root = ""
+        self.transforms: dict[str, list[Any]] = {}
+        self.stack_transforms: list[Any] = []
+        self.loop: asyncio.AbstractEventLoop | None = None
+        caller = self.own_answers.get("aws:index/getCallerIdentity:getCallerIdentity", {})
+        self.account: str = caller.get("accountId") or answers.DEFAULT_ACCOUNT
+        environment = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        self.region: str = run["config"].get("aws:region") or environment or ""
+        self.places: dict[str, tuple[str, str]] = {}
+        self.files: dict[str, tuple[str, bool]] = {}
+
+    # What the program may use. Resource references are off: a resource passed as an input arrives as its id or URN,
+    # and never as an object that some other event loop has to resolve.
+
+    def GetDeploymentInfo(self, request: Any) -> Any:  # noqa: N802
+        """Say which features there are: all but resource references and output values."""
+        off = {
+            resource_pb2.RESOURCE_MONITOR_FEATURE_RESOURCE_REFERENCES,
+            resource_pb2.RESOURCE_MONITOR_FEATURE_OUTPUT_VALUES,
+        }
+        features = super().GetDeploymentInfo(request).supportedFeatures
+        return resource_pb2.DeploymentInfo(supportedFeatures=[one for one in features if one not in off])
+
+    def SupportsFeature(self, request: Any) -> Any:  # noqa: N802 what SDKs before GetDeploymentInfo ask
+        """Say the same to an older SDK."""
+        supported = request.id not in ("outputValues", "resourceReferences")
+        return resource_pb2.SupportsFeatureResponse(hasSupport=supported)
+
+    def make_urn(self, parent: str, type_: str, name: str) -> str:
+        """Make a URN as the engine does: the parents' whole chain of types, the stack left out."""
+        chain = parent.split("::")[2] if parent else STACK_TYPE
+        qualified = type_ if chain == STACK_TYPE else f"{chain}${type_}"
+        return f"urn:pulumi:{self.stack}::{self.project}::{qualified}::{name}"
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802
+        """Record a resource and answer with its state."""
+        urn = self.make_urn(request.parent, request.type, request.name)
+        if request.type == STACK_TYPE:
+            self.root = urn
+            return resource_pb2.RegisterResourceResponse(urn=urn)
+        request = self._transformed(request, urn)
+        inputs = plain_struct(request.object)
+        reference = request.provider or (request.providers.get("aws", "") if request.remote else "")
+        facts = self._facts(urn, request.type, request.name, inputs, reference)
+        names = answers.autonames(facts)
+        facts.inputs.update(names)
+        made = answers.computed(facts) if request.custom or request.remote else answers.Answer("")
+        record = self._record(urn, request, inputs)
+        record["provider"] = request.provider
+        record["providers"] = dict(request.providers)
+        record["propertyDependencies"] = {
+            key: sorted(value.urns) for key, value in sorted(request.propertyDependencies.items()) if value.urns
+        }
+        record.update(
+            custom=request.custom,
+            remote=request.remote,
+            protect=presence(request, "protect"),
+            deletedWith=request.deletedWith,
+            ignoreChanges=list(request.ignoreChanges),
+            replaceOnChanges=list(request.replaceOnChanges),
+            aliases=[*(_alias(alias) for alias in request.aliases), *request.aliasURNs],
+            deleteBeforeReplace=request.deleteBeforeReplace,
+            retainOnDelete=bool(presence(request, "retainOnDelete")),
+            customTimeouts={
+                key: text
+                for key in ("create", "update", "delete")
+                if (text := getattr(request.customTimeouts, key, ""))
+            },
+            importId=request.importId,
+        )
+        if made is None and request.remote:
+            # Nothing is known of what a packaged component returns. A failed result is the protocol's way to make
+            # every output unknown; None, the alternative, trips a program that takes its outputs apart.
+            self._keep(record, "", inputs)
+            return respond(resource_pb2.RegisterResourceResponse, urn=urn, result=1)
+        made = made or answers.Answer(f"{request.name}-{facts.hex(8)}")
+        if request.type == "pulumi:providers:aws":
+            self._place(urn, facts)
+        return self._answer(record, request, made, names, facts)
+
+    def _answer(self, record: dict[str, Any], request: Any, made: Any, names: dict[str, Any], facts: Any) -> Any:
+        inputs = record["inputs"]
+        outputs = made.outputs
+        if self.preview:
+            outputs = {key: veil(value, facts.inputs.get(key)) for key, value in outputs.items()}
+        outputs = {**names, **outputs}
+        for key in request.additionalSecretOutputs:
+            if key in outputs:
+                outputs[key] = {SIGNATURE: answers.SECRET, "value": bare(outputs[key])}
+        identifier = (request.importId or ("" if self.preview else made.id)) if request.custom else ""
+        self._keep(record, identifier, {**inputs, **outputs})
+        if not self.preview:
+            self.states.update({urn: state for urn, state in made.hidden.items() if urn not in self.states})
+        answer = struct_pb2.Struct()
+        answer.CopyFrom(request.object)
+        answer.update({key: value for key, value in outputs.items() if not (self.preview and value == UNKNOWN)})
+        return respond(
+            resource_pb2.RegisterResourceResponse, urn=record["urn"], id=identifier, object=answer, unknown=True
+        )
+
+    def ReadResource(self, request: Any) -> Any:  # noqa: N802
+        """Record a resource that stands already; what it holds is made up in both modes, as a preview reads it too."""
+        urn = self.make_urn(request.parent, request.type, request.name)
+        record = self._record(urn, request, plain_struct(request.properties))
+        record.update(custom=True, read=True, provider=request.provider)
+        if request.type == REFERENCE_TYPE:
+            state = self._stack_outputs(request.id)
+        elif request.id == UNKNOWN:
+            state = dict(record["inputs"])
+        else:
+            facts = self._facts(urn, request.type, request.name, record["inputs"], request.provider)
+            made = answers.computed(facts) or answers.Answer("")
+            state = {
+                key: _renamed(value, made.id, request.id) for key, value in {**facts.inputs, **made.outputs}.items()
+            }
+        self._keep(record, request.id, state)
+        return respond(
+            resource_pb2.ReadResourceResponse, urn=urn, id=request.id, properties=struct_of(state), unknown=True
+        )
+
+    def _stack_outputs(self, name: str) -> dict[str, Any]:
+        # A reference says "stack", "project/stack" or "organization/project/stack"; the file says the last.
+        known = next((key for key in self.references if key == name or key.endswith("/" + name)), None)
+        origin = "stand-in" if known is None else "program file"
+        outputs = None if known is None else self.references[known]
+        self._note(REFERENCE_TYPE, {"name": name}, outputs, origin)
+        if outputs is None:
+            return {"name": name, "secretOutputNames": []}
+        return {"name": name, "outputs": outputs, "secretOutputNames": []}
+
+    def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802
+        """Record what a component or the stack hands out."""
+        outputs = plain_struct(request.outputs)
+        if request.urn == self.root:
+            self.outputs = outputs
+        elif request.urn in self.recorded:
+            self.recorded[request.urn]["outputs"] = outputs
+        return empty_pb2.Empty()
+
+    def Invoke(self, request: Any) -> Any:  # noqa: N802
+        """Answer a look-up: from the program's file, else from the table, else with a marked stand-in."""
+        args = plain_struct(request.args)
+        if request.tok == GET_RESOURCE:
+            identifier, state = self.states.get(args["urn"], ("", {}))
+            found = {"urn": args["urn"], "id": identifier, "state": state}
+            return resource_pb2.ResourceInvokeResponse(**{"return": struct_of(found)})
+        facts = self._facts("", request.tok, "", args, request.provider)
+        answer, origin = self.own_answers.get(request.tok), "program file"
+        if answer is not None:
+            answer = {**facts.inputs, **answer}
+        else:
+            region = str(args.get("region") or facts.region)
+            answer, origin = answers.look_up(request.tok, facts.inputs, region, facts.account), "table"
+        if answer is None:
+            facts.urn = f"{request.tok}({json.dumps(args, sort_keys=True)})"
+            answer, origin = dict(answers.fields(result_fields(request.tok), facts)), "stand-in"
+        self._note(request.tok, args, answer, origin)
+        return resource_pb2.ResourceInvokeResponse(**{"return": struct_of(answer)})
+
+    def Call(self, request: Any) -> Any:  # noqa: N802
+        """Answer a method of a resource: unknown, as nobody is there to run it."""
+        self._note(request.tok, plain_struct(request.args), None, "stand-in")
+        return provider_pb2.CallResponse(**{"return": struct_of({"result": UNKNOWN})})
+
+    def RegisterStackTransform(self, request: Any) -> Any:  # noqa: N802
+        """Keep a transform that the engine would run on every resource."""
+        self.stack_transforms.append(request)
+        return empty_pb2.Empty()
+
+    def _transformed(self, request: Any, urn: str) -> Any:
+        """Run the transforms that the engine would run: the resource's own, its parents', the stack's."""
+        inherited = [*getattr(request, "transforms", ()), *self.transforms.get(request.parent, ())]
+        if inherited:
+            self.transforms[urn] = inherited
+        callbacks = [*inherited, *self.stack_transforms]
+        if not callbacks:
+            return request
+        functions = {
+            token: function
+            for servicer in pulumi_mocks._CallbackServicer._servicers
+            for token, function in servicer._callbacks.items()
+        }
+        for callback in callbacks:
+            question = resource_pb2.TransformRequest(
+                type=request.type,
+                name=request.name,
+                custom=request.custom,
+                parent=request.parent,
+                properties=request.object,
+                options=_options(request),
+            )
+            running = functions[callback.token](question.SerializeToString())
+            if self.loop is None:
+                raise RuntimeError("a transform before the run")
+            reply = asyncio.run_coroutine_threadsafe(running, self.loop).result()
+            request.object.CopyFrom(reply.properties)
+            if reply.HasField("options"):
+                _apply_options(request, reply.options)
+        return request
+
+    def _facts(self, urn: str, type_: str, name: str, inputs: dict[str, Any], provider: str) -> Any:
+        region, account = self.places.get(provider.rpartition("::")[0], (self.region, self.account))
+        own = inputs.get("region")
+        if type_.startswith("aws:") and isinstance(own, str) and own != UNKNOWN:
+            region = own
+        return answers.Facts(urn, type_, name, bare(inputs), region or answers.DEFAULT_REGION, account)
+
+    def _place(self, urn: str, facts: Any) -> None:
+        """Remember where an AWS provider works, for the ARNs of what it makes."""
+        region = facts.given("region", facts.region)
+        allowed = facts.inputs.get("allowedAccountIds")
+        if isinstance(allowed, str) and allowed.startswith("["):
+            allowed = json.loads(allowed)  # providers get lists as JSON text
+        account = allowed[0] if isinstance(allowed, list) and len(allowed) == 1 else self.account
+        self.places[urn] = (region, account)
+        if not self.region:
+            self.region, self.account = region, account  # what is not of AWS, such as an Ingress, is near the first
+
+    def _record(self, urn: str, request: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+        if urn in self.recorded:
+            raise pulumi.RunError(
+                f"Two resources have the URN {urn}. A name may be used once per type and parent; give one another name."
+            )
+        record: dict[str, Any] = {
+            "urn": urn,
+            "type": request.type,
+            "name": request.name,
+            "parent": "" if request.parent == self.root else request.parent,
+            "custom": False,
+            "remote": False,
+            "read": False,
+            "provider": "",
+            "providers": {},
+            "inputs": inputs,
+            "outputs": {},
+            "id": "",
+            "dependencies": sorted(request.dependencies),
+            "propertyDependencies": {},
+            "protect": None,
+            "deletedWith": "",
+            "ignoreChanges": [],
+            "replaceOnChanges": [],
+            "aliases": [],
+            "deleteBeforeReplace": False,
+            "retainOnDelete": False,
+            "customTimeouts": {},
+            "importId": "",
+            "version": request.version,
+            "source": self._source(request),
+        }
+        self.recorded[urn] = record
+        return record
+
+    def _keep(self, record: dict[str, Any], identifier: str, state: dict[str, Any]) -> None:
+        record["id"] = identifier
+        record["outputs"] = state
+        self.states[record["urn"]] = (identifier, state)
+
+    def _note(self, token: str, args: dict[str, Any], answer: Any, origin: str) -> None:
+        self.invokes.append({"token": token, "args": args, "answer": answer, "origin": origin})
+
+    def _source(self, request: Any) -> dict[str, Any] | None:
+        """Return the innermost line of the program itself on the way to this registration, else of whoever made it."""
+        trace = getattr(request, "stackTrace", None)
+        positions = [frame.pc for frame in trace.frames] if trace is not None else []
+        positions = positions or [request.sourcePosition]
+        first = None
+        for position in positions:
+            if not position.uri:
+                continue
+            if position.uri not in self.files:
+                path = Path(unquote(urlparse(position.uri).path))
+                own = _is_own(path, self.directory)
+                self.files[position.uri] = (str(path.relative_to(self.directory)) if own else str(path), own)
+            file, own = self.files[position.uri]
+            found = {"file": file, "line": position.line}
+            if own:
+                return found
+            first = first or found
+        return first
+
+
+def _renamed(value: Any, made_id: str, identifier: str) -> Any:
+    """Return a made-up value in which the made-up id gives way to the one that the program stated."""
+    if not made_id:
+        return value
+    return value.replace(made_id, identifier) if isinstance(value, str) else value
+
+
+def _alias(alias: Any) -> Any:
+    if alias.WhichOneof("alias") == "urn":
+        return alias.urn
+    spec = alias.spec
+    known = {key: getattr(spec, key) for key in ("name", "type", "stack", "project", "parentUrn", "noParent")}
+    return {key: value for key, value in known.items() if value}
+
+
+# A registration and a transform's options call the same thing by different names.
+_LISTS = {
+    "depends_on": "dependencies",
+    "ignore_changes": "ignoreChanges",
+    "replace_on_changes": "replaceOnChanges",
+    "additional_secret_outputs": "additionalSecretOutputs",
+    "aliases": "aliases",
+}
+_TEXTS = {"version": "version", "deleted_with": "deletedWith", "import": "importId", "provider": "provider"}
+_FLAGS = {
+    "protect": "protect",
+    "retain_on_delete": "retainOnDelete",
+    "delete_before_replace": "deleteBeforeReplace",
+}
+
+
+def _options(request: Any) -> Any:
+    options = resource_pb2.TransformResourceOptions()
+    for theirs, ours in _LISTS.items():
+        getattr(options, theirs).extend(getattr(request, ours))
+    for theirs, ours in {**_TEXTS, **_FLAGS}.items():
+        if value := getattr(request, ours):
+            setattr(options, theirs, value)
+    options.providers.update(request.providers)
+    if request.HasField("customTimeouts"):
+        options.custom_timeouts.CopyFrom(request.customTimeouts)
+    return options
+
+
+def _apply_options(request: Any, options: Any) -> None:
+    for theirs, ours in _LISTS.items():
+        request.ClearField(ours)
+        getattr(request, ours).extend(getattr(options, theirs))
+    for theirs, ours in _TEXTS.items():
+        setattr(request, ours, getattr(options, theirs))
+    for theirs, ours in _FLAGS.items():
+        if options.HasField(theirs):
+            setattr(request, ours, getattr(options, theirs))
+    request.providers.clear()
+    request.providers.update(options.providers)
+    if options.HasField("custom_timeouts"):
+        request.customTimeouts.CopyFrom(options.custom_timeouts)
+
+
+def result_fields(token: str) -> dict[str, Any]:
+    """Return the fields of a provider function's result and their types, from the class that the SDK has for it."""
+    package, function = token.split(":")[0], token.split(":")[-1]
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", function).lower()
+    for name, module in list(sys.modules.items()):
+        if name.startswith("pulumi_" + package.replace("-", "_")) and name.endswith("." + snake):
+            result = getattr(module, function[:1].upper() + function[1:] + "Result", None)
+            if result is not None:
+                return _shape(result, depth=3)
+    return {}
+
+
+def _shape(kind: Any, depth: int) -> dict[str, Any]:
+    types: dict[str, Any] = pulumi._types.resource_types(kind)  # type: ignore[attr-defined]
+    shape: dict[str, Any] = {}
+    for name, inner in types.items():
+        origin = get_origin(inner)
+        if origin in (list, SequenceType):
+            shape[name] = list
+        elif origin in (dict, MappingType):
+            shape[name] = {}
+        elif isinstance(inner, type) and hasattr(inner, "_pulumi_output_type"):
+            shape[name] = _shape(inner, depth - 1) if depth else {}
+        else:
+            shape[name] = inner
+    return shape
+
+
+class Inline(ThreadPoolExecutor):
+    """Runs pulumi's calls to the monitor where they are made instead of in a thread.
+
+    The monitor only computes, so a thread buys nothing, and its order of arrival would differ from run to run. Once a
+    program has registered a callback the monitor has to wait for the event loop, so from then on threads it is.
+    """
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run now, or hand to a thread what is not pulumi's."""
+        module = getattr(fn, "__module__", "") or ""
+        if not module.startswith("pulumi.") or SETTINGS.callbacks is not None:
+            return super().submit(fn, *args, **kwargs)
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except BaseException as problem:  # noqa: BLE001 the future carries it to whoever waits
+            future.set_exception(problem)
+        return future
+
+
+def run_once(request: dict[str, Any], run: dict[str, Any], mode: str) -> dict[str, Any]:
+    """Run the program once, for one stack in one mode, and return the recording."""
+    preview = mode == "preview"
+    monitor, engine = Monitor(request, run, preview), Engine()
+    set_all_config(run["config"], run["secrets"])
+    # A root that is there already keeps set_mocks from making and finishing one: the program's outputs need it open.
+    pulumi_settings.set_root_resource(object())  # type: ignore[arg-type]
+    keywords: dict[str, Any] = {"organization": request["organization"]}
+    try:
+        pulumi_mocks.set_mocks(NoMocks(), monitor.project, monitor.stack, preview, None, monitor, **keywords)
+    except TypeError:  # an older pulumi has no organization
+        pulumi_mocks.set_mocks(NoMocks(), monitor.project, monitor.stack, preview, None, monitor)
+    pulumi_settings.set_root_resource(None)  # type: ignore[arg-type]
+    SETTINGS.engine = engine
+    SETTINGS.root_directory = request["directory"]
+
+    main = Path(request["main"])
+    folder = main if main.is_dir() else main.parent
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    sys.argv = [str(main)]
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    monitor.loop = loop
+    error = None
+    with Inline() as executor:
+        loop.set_default_executor(executor)
+        try:
+            program = main / "__main__.py" if main.is_dir() else main
+            loop.run_until_complete(
+                pulumi.runtime.run_in_stack(lambda: _no_result(runpy.run_path(str(program), run_name="__main__")))
+            )
+        except (Exception, SystemExit) as problem:  # noqa: BLE001 whatever a program raises is an answer
+            error = describe(problem, Path(request["directory"]))
+        finally:
+            _settle(loop)
+    return {
+        **empty_recording(request, run["stack"], mode),
+        "resources": list(monitor.recorded.values()),
+        "invokes": monitor.invokes,
+        "outputs": monitor.outputs,
+        "logs": engine.logs,
+        "error": error,
+    }
+
+
+def _no_result(_: Any) -> None:
+    """Drop the module's globals: run_in_stack would await them if they were awaitable."""
+
+
+def _settle(loop: asyncio.AbstractEventLoop) -> None:
+    """End what an aborted program left undone, so that nothing of it runs in the next one."""
+    pending = asyncio.all_tasks(loop)
+    for task in pending:
+        task.cancel()
+    if pending:
+        loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+    loop.close()
+
+
+def _is_own(path: Path, directory: Path) -> bool:
+    """Whether a file is the program's: below its folder, not in a virtual environment in it."""
+    if directory not in path.parents or {"site-packages", "dist-packages"} & set(path.parts):
+        return False
+    return not any((parent / "pyvenv.cfg").exists() for parent in path.parents if directory in parent.parents)
+
+
+def describe(problem: BaseException, directory: Path) -> dict[str, Any] | None:
+    """Say what ended a program: refused by its own checks, or failed, with its own lines of the traceback."""
+    if isinstance(problem, SystemExit):
+        if problem.code in (None, 0):
+            return None
+        message = f"The program ended itself with sys.exit({problem.code!r})."
+    elif isinstance(problem, pulumi.RunError):
+        paths = [str(path) for path in getattr(problem, "paths", ())]
+        return {"kind": "refused", "message": str(problem), "traceback": [], "paths": paths}
+    else:
+        message = f"{type(problem).__name__}: {problem}"
+    if isinstance(problem, ModuleNotFoundError):
+        message += f" (in the program's interpreter, {sys.executable})"
+    if isinstance(problem, KeyError) and _last_file(problem).name == "stack_reference.py":
+        message = f"The program requires the output {problem} of another stack; preflight.toml does not state it."
+        return {"kind": "refused", "message": message, "traceback": [], "paths": []}
+    frames = traceback.extract_tb(problem.__traceback__)
+    own = [frame for frame in frames if _is_own(Path(frame.filename), directory)]
+    lines = [
+        f"{Path(frame.filename).relative_to(directory)}:{frame.lineno} in {frame.name}: {frame.line}" for frame in own
+    ]
+    if isinstance(problem, SyntaxError) and problem.filename:
+        path = Path(problem.filename)
+        shown = path.relative_to(directory) if directory in path.parents else path
+        lines.append(f"{shown}:{problem.lineno}: {(problem.text or '').strip()}")
+    elif not own:
+        lines = [f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}" for frame in frames[-3:]]
+    return {"kind": "failed", "message": message, "traceback": lines, "paths": []}
+
+
+def _last_file(problem: BaseException) -> Path:
+    frames = traceback.extract_tb(problem.__traceback__)
+    return Path(frames[-1].filename) if frames else Path()
+
+
+def forget_program(directory: Path) -> None:
+    """Drop the program's own modules, so that the next run imports them anew.
+
+    What is installed stays, and so do SDKs that were generated into the program's folder: they register themselves
+    with pulumi on import and may do so only once.
+    """
+    for name, module in list(sys.modules.items()):
+        locations = [getattr(module, "__file__", None), *(getattr(module, "__path__", None) or ())]
+        path = next((Path(location) for location in locations if location), None)
+        if path is None or name == "__main__" or name.startswith("_preflight_") or not _is_own(path, directory):
+            continue
+        if not any((parent / "pulumi-plugin.json").exists() for parent in path.parents if directory in parent.parents):
+            del sys.modules[name]
+
+
+def main() -> None:
+    """Answer one request."""
+    target = Path(sys.argv[1])
+    # The answer has its own file: whatever the program or its children write to stdout must not mix with it.
+    os.dup2(2, 1)
+    # Short-lived and allocating without end: looking for garbage costs a tenth of the run and finds next to none.
+    gc.disable()
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # as pulumi's own launcher does, for aborted programs
+    request = json.load(sys.stdin)
+    directory = Path(request["directory"])
+    recordings: list[dict[str, Any]] = []
+    for run in request["stacks"]:
+        for number, mode in enumerate(request["modes"]):
+            before = (dict(os.environ), Path.cwd(), list(sys.path), list(sys.argv))
+            # A second run would print everything a second time.
+            muted = contextlib.redirect_stdout(io.StringIO()) if number else contextlib.nullcontext()
+            with muted:
+                recordings.append(contextvars.copy_context().run(run_once, request, run, mode))
+            os.environ.clear()
+            os.environ.update(before[0])
+            os.chdir(before[1])
+            sys.path[:], sys.argv[:] = before[2], before[3]
+            forget_program(directory)
+    target.write_text(json.dumps({"recordings": recordings}), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
