@@ -209,8 +209,8 @@ def settings(directory: Path) -> dict[str, object]:
 def choose(program: Program, asked: Sequence[str]) -> list[str]:
     """Return the stacks to run: those asked for, else dev if it has a file, else all.
 
-    Raises BadInputError for a stack without a file, unless there is no stack file at all and preflight.toml has a [config]:
-    many public programs keep their stack files to themselves.
+    Raises BadInputError for a stack without a file, unless there is no stack file at all and preflight.toml has a
+    [config]: many public programs keep their stack files to themselves.
     """
     stacks = program.stacks
     without_files = not stacks and "config" in settings(program.directory)
@@ -310,7 +310,7 @@ class Running:
         self._answer = answer
 
     def recordings(self) -> list[Recording]:
-        """Wait for the end and return one recording per stack and mode. Raises ProgramFailedError if there is no answer."""
+        """Wait for the end and return a recording per stack and mode. Raises ProgramFailedError without an answer."""
         status = self._child.wait()
         try:
             answer = json.loads(self._answer.read_text(encoding="utf-8"))

@@ -373,11 +373,7 @@ class Monitor(pulumi_mocks.MockMonitor):
         callbacks = [*inherited, *self.stack_transforms]
         if not callbacks:
             return request
-        functions = {
-            token: function
-            for servicer in pulumi_mocks._CallbackServicer._servicers
-            for token, function in servicer._callbacks.items()
-        }
+        functions: dict[str, Any] = SETTINGS.callbacks._callbacks
         for callback in callbacks:
             question = resource_pb2.TransformRequest(
                 type=request.type,
