@@ -1,1 +1,18 @@
 """One module a topic; every rule has an id, a severity, a message and a fix."""
+
+from preflight.finding import Finding
+from preflight.rules import cluster, hygiene, identity, ingress, order
+from preflight.rules.rule import Rule, Stack
+
+RULES: dict[str, Rule] = {
+    made.id: made
+    for topic in (identity, ingress, cluster, order, hygiene)
+    for made in vars(topic).values()
+    if isinstance(made, Rule)
+}
+"""Every rule by its id, topic by topic."""
+
+
+def check(stack: Stack) -> list[Finding]:
+    """Everything that the rules have to say about a stack, sorted."""
+    return sorted(finding for made in RULES.values() for finding in made.findings(stack))

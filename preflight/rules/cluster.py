@@ -1,0 +1,1 @@
+"""How hard the cluster is to misuse: metadata service, endpoint, node role, encryption, support window."""

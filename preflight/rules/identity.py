@@ -1,0 +1,1 @@
+"""Who may become whom: service accounts, roles, trust policies, attachments, and the charts that run under them."""

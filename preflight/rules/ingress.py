@@ -1,0 +1,1 @@
+"""What an Ingress needs to become a load balancer: class, subnets, ports, certificates, controller."""
