@@ -323,6 +323,33 @@ class Running:
             ) from problem
         return cast("list[Recording]", answer["recordings"])
 
+    def checked(self) -> dict[str, list[Recording]]:
+        """Wait for the end and return the recordings by stack, in the order of the modes.
+
+        Raises BadInputError if the program refused the settings of a stack, ProgramFailedError if it failed; the
+        message is about all stacks that are concerned.
+        """
+        by_stack: dict[str, list[Recording]] = {}
+        problems: dict[str, str] = {}
+        failed = False
+        for recording in self.recordings():
+            stack, error = recording["stack"], recording["error"]
+            by_stack.setdefault(stack, []).append(recording)
+            if error is None or stack in problems:
+                continue
+            where = [f"{path}: {self.line(stack, path)}" for path in error["paths"]]
+            if error["kind"] == "failed":
+                failed = True
+                head = f"The program failed, stack {stack}, {recording['mode']} mode."
+                lines = [f"  {line}" for line in error["traceback"]]
+                problems[stack] = "\n".join([head, *lines, error["message"]])
+            else:
+                problems[stack] = "\n".join([error["message"], *(["", *where] if where else [])])
+        if problems:
+            message = "\n\n".join(problems.values())
+            raise ProgramFailedError(message) if failed else BadInputError(message)
+        return by_stack
+
     def line(self, stack: str, path: str) -> str:
         """Return where a setting stands, as `Pulumi.dev.yaml:12`; without the line if the file does not have it."""
         file = self.program.stack_file(stack)

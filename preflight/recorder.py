@@ -106,8 +106,11 @@ def plain_value(value: Any) -> Any:
 
 
 def plain_struct(struct: Any) -> dict[str, Any]:
-    """Convert a protobuf Struct, keeping the wire's markers. Far quicker than protobuf's own MessageToDict."""
-    return {key: plain_value(value) for key, value in struct.fields.items()}
+    """Convert a protobuf Struct, keeping the wire's markers. Far quicker than protobuf's own MessageToDict.
+
+    Sorted, because a protobuf map comes in another order in every process.
+    """
+    return {key: plain_value(struct.fields[key]) for key in sorted(struct.fields)}
 
 
 def bare(value: Any) -> Any:

@@ -1,0 +1,464 @@
+"""The plan of a stack for a person in a hurry: what would be made, and who may become what."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.tree import Tree
+
+from preflight.access import Decision, OidcProvider, PodIdentitySession, WebIdentityToken, may_assume
+from preflight.graph import UNKNOWN, Graph, Resource, Secret, decode
+from preflight.program import Recording
+from preflight.workloads import ADDON, SERVICE_ACCOUNT, at, properties, text, workloads
+
+WIDTH_OF_A_FILE = 100
+"""Columns where the output is no terminal."""
+
+_ANNOTATION = "eks.amazonaws.com/role-arn"
+_AUDIENCE = "eks.amazonaws.com/audience"
+_ASSOCIATION = "aws:eks/podIdentityAssociation:PodIdentityAssociation"
+_CLUSTERS = ("aws:eks/cluster:Cluster", "eks:index:Cluster")
+_ROLE = "aws:iam/role:Role"
+
+
+@dataclass(frozen=True)
+class Wire:
+    """One service account and the role that it is given, as far as the program says."""
+
+    account: str
+    """`namespace/name`."""
+    mechanism: str
+    role: str
+    trusts: tuple[str, ...]
+    """Whom the role's trust policy names, a line each."""
+    decision: Decision | None
+    """What STS would say; None where the role is not of this program."""
+    policies: tuple[str, ...]
+    runs: tuple[str, ...]
+
+
+def show(recordings: dict[str, list[Recording]]) -> None:
+    """Print the plan of each stack to stdout; `recordings` are by stack and end with the update."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=WIDTH_OF_A_FILE)
+    for modes in recordings.values():
+        _show(console, modes)
+
+
+def _show(console: Console, modes: Sequence[Recording]) -> None:
+    recording = modes[-1]
+    graph = Graph.of(recording)
+    console.rule(f"[bold]{escape(recording['project'])} / {escape(recording['stack'])}", align="left")
+    packages = Counter(_package(resource) for resource in graph.resources.values())
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(packages.items(), key=lambda item: -item[1]))
+    console.print(f"[bold]{len(graph.resources)} resources[/] ({counts})")
+    for line in _differences(modes):
+        console.print(line, style="yellow")
+    for log in recording["logs"]:
+        if log["severity"] != "info":
+            console.print(f"the program's own {log['severity']}: {escape(log['message'])}", style="yellow")
+    console.print()
+    console.print(_tree(recording, graph))
+    for heading, part in _parts(recording, graph):
+        console.print(f"\n[bold]{heading}")
+        console.print(part)
+    console.print("\n[bold]What this cannot know")
+    limits = Table.grid(padding=(0, 1, 0, 0))
+    for line in _limits(recording, graph):
+        limits.add_row(" -", escape(line))
+    console.print(limits)
+    console.print()
+
+
+def _package(resource: Resource) -> str:
+    if resource.type.startswith("pulumi:providers:"):
+        return "providers"
+    return resource.package if resource.custom or resource.remote else "components"
+
+
+def _differences(modes: Sequence[Recording]) -> Iterator[str]:
+    urns = {recording["mode"]: [one["urn"] for one in recording["resources"]] for recording in modes}
+    for mode, other in (("preview", "update"), ("update", "preview")):
+        for urn in urns.get(mode, ()) if other in urns else ():
+            if urn not in urns[other]:
+                yield f"only in {mode}: {_short(urn.split('::')[2].split('$')[-1])} {urn.split('::')[3]}"
+
+
+def _short(token: str) -> str:
+    return token.rpartition(":")[2]
+
+
+def _tree(recording: Recording, graph: Graph) -> Tree:
+    tree = Tree(f"[bold]{escape(recording['project'])}", guide_style="dim")
+    _grow(tree, graph, "", "")
+    return tree
+
+
+def _grow(tree: Tree, graph: Graph, urn: str, prefix: str) -> None:
+    """Add what is below a component: components one by one, the rest by type, names without what they all share."""
+    kinds: dict[str, list[Resource]] = {}
+    for child in graph.children(urn):
+        if graph.children(child.urn):
+            count = sum(1 for _ in graph.descendants(child.urn))
+            label = f"[bold cyan]{escape(_own(child.name, prefix))}[/] {escape(_short(child.type))} [dim]{count}"
+            _grow(tree.add(label), graph, child.urn, child.name)
+        else:
+            kinds.setdefault(child.type, []).append(child)
+    for token, resources in kinds.items():
+        count = f" ({len(resources)})" if len(resources) > 1 else ""
+        names = ", ".join(_own(resource.name, prefix) for resource in resources)
+        remote = "[dim] (packaged: its inside is not shown)[/]" if resources[0].remote else ""
+        tree.add(f"{escape(_kind(token))}{count}{remote} [dim]{escape(names)}")
+
+
+def _kind(token: str) -> str:
+    if token.startswith("pulumi:providers:"):
+        return f"provider {_short(token)}"
+    return _short(token)
+
+
+def _own(name: str, prefix: str) -> str:
+    return name.removeprefix(prefix).lstrip("-") or name
+
+
+def _beside(graph: Graph, resource: Resource) -> str:
+    """Return a resource's name without that of the component it is in."""
+    parent = graph.resources.get(resource.parent)
+    return _own(resource.name, parent.name if parent else "")
+
+
+def _parts(recording: Recording, graph: Graph) -> Iterator[tuple[str, Table]]:
+    found = wires(graph)
+    if found:
+        yield "Who may become what", _identities(found)
+    if subnets := graph.of_type("aws:ec2/subnet:Subnet"):
+        yield "Network", _network(graph, subnets)
+    if ports := list(_ports(graph)):
+        table = _table("Port", "From the control plane to", "For")
+        for row in ports:
+            table.add_row(*map(escape, row))
+        yield "Ports open to webhooks and kubelets", table
+    if recording["outputs"]:
+        table = _table("Output", "Value (ids, hashes and addresses are made up)")
+        for name, value in sorted(recording["outputs"].items()):
+            table.add_row(escape(name), escape(_value(decode(value))))
+        yield "Stack outputs", table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _value(value: object) -> str:
+    if isinstance(value, Secret):
+        return "[secret]"
+    if value is UNKNOWN:
+        return "known after the update"
+    if isinstance(value, dict):
+        return "\n".join(f"{key}: {_value(one)}" for key, one in sorted(cast("dict[str, object]", value).items()))
+    if isinstance(value, list):
+        return "\n".join(_value(one) for one in cast("list[object]", value))
+    return str(value)
+
+
+def wires(graph: Graph) -> list[Wire]:
+    """Return every service account that is given a role, through IRSA or Pod Identity; needs an update's recording."""
+    roles = {text(properties(role), "arn"): role for role in graph.of_type(_ROLE)}
+    runs: dict[str, list[str]] = {}
+    irsa: dict[str, tuple[str, str]] = {}
+    for workload in workloads(graph):
+        account = f"{workload.namespace}/{workload.account}"
+        runs.setdefault(account, []).append(workload.label)
+        if workload.makes_account and (arn := text(workload.annotations, _ANNOTATION)):
+            irsa[account] = arn, text(workload.annotations, _AUDIENCE)
+        if workload.resource.type == ADDON and (arn := text(properties(workload.resource), "serviceAccountRoleArn")):
+            irsa[account] = arn, ""
+    for resource in graph.of_type(SERVICE_ACCOUNT):
+        metadata = at(properties(resource), "metadata")
+        if arn := text(metadata, "annotations", _ANNOTATION):
+            account = f"{text(metadata, 'namespace') or 'default'}/{text(metadata, 'name')}"
+            irsa[account] = arn, text(metadata, "annotations", _AUDIENCE)
+
+    issuers = _issuers(graph)
+    providers = _oidc_providers(graph)
+    found: list[Wire] = []
+    for account, (arn, audience) in irsa.items():
+        decision = None
+        if arn in roles:
+            trust = text(properties(roles[arn]), "assumeRolePolicy")
+            subject = "system:serviceaccount:" + account.replace("/", ":")
+            tokens = [WebIdentityToken(issuer, subject, audience or "sts.amazonaws.com") for issuer in issuers]
+            decisions = [may_assume(trust, token, providers, arn) for token in tokens]
+            decision = next((one for one in decisions if one.admitted), next(iter(decisions), None))
+        found.append(_wire(graph, account, "IRSA", arn, roles, decision, runs.get(account, []), issuers))
+    for association in graph.of_type(_ASSOCIATION):
+        values = properties(association)
+        namespace, name, arn = text(values, "namespace"), text(values, "serviceAccount"), text(values, "roleArn")
+        decision = None
+        if arn in roles:
+            trust = text(properties(roles[arn]), "assumeRolePolicy")
+            cluster = text(values, "clusterName")
+            cluster_arn = (
+                text(values, "associationArn").partition(":podidentityassociation/")[0] + f":cluster/{cluster}"
+            )
+            tagged = at(values, "disableSessionTags") is not True
+            decision = may_assume(trust, PodIdentitySession(cluster_arn, namespace, name, tagged), providers, arn)
+        account = f"{namespace}/{name}"
+        found.append(_wire(graph, account, "Pod Identity", arn, roles, decision, runs.get(account, []), issuers))
+    return found
+
+
+def _wire(
+    graph: Graph,
+    account: str,
+    mechanism: str,
+    arn: str,
+    roles: dict[str, Resource],
+    decision: Decision | None,
+    runs: list[str],
+    issuers: dict[str, str],
+) -> Wire:
+    role = roles.get(arn)
+    trusts = tuple(_trusts(text(properties(role), "assumeRolePolicy"), issuers)) if role else ()
+    policies = tuple(_policies(graph, role)) if role else ()
+    return Wire(account, mechanism, role.name if role else arn or "unknown", trusts, decision, policies, tuple(runs))
+
+
+def _issuers(graph: Graph) -> dict[str, str]:
+    """Return the issuers of the program's clusters, and whose they are."""
+    found: dict[str, str] = {}
+    for cluster in graph.of_type(*_CLUSTERS):
+        values = properties(cluster)
+        issuer = text(values, "identities", "0", "oidcs", "0", "issuer") or text(values, "oidcProviderUrl")
+        found[issuer] = f"cluster {text(values, 'name') or cluster.name}"
+    for provider in graph.of_type("aws:iam/openIdConnectProvider:OpenIdConnectProvider"):
+        issuer = text(properties(provider), "url")
+        found.setdefault(issuer, issuer.removeprefix("https://"))
+    found.pop("", None)
+    return found
+
+
+def _oidc_providers(graph: Graph) -> list[OidcProvider]:
+    found: list[OidcProvider] = []
+    for provider in graph.of_type("aws:iam/openIdConnectProvider:OpenIdConnectProvider"):
+        values = properties(provider)
+        clients = at(values, "clientIdLists")
+        names = tuple(map(str, cast("list[object]", clients))) if isinstance(clients, list) else ()
+        found.append(OidcProvider(text(values, "arn"), text(values, "url"), names))
+    for cluster in graph.of_type("eks:index:Cluster"):
+        values = properties(cluster)
+        if arn := text(values, "oidcProviderArn"):
+            found.append(OidcProvider(arn, text(values, "oidcProviderUrl"), ("sts.amazonaws.com",)))
+    return found
+
+
+def _trusts(trust: str, issuers: dict[str, str]) -> Iterator[str]:
+    """Yield whom a trust policy names, in the words of its own conditions."""
+    try:
+        document = json.loads(trust)
+    except ValueError:
+        yield "no policy that can be read"
+        return
+    statements = at(document, "Statement")
+    for statement in _listed(statements):
+        for arn in _listed(at(statement, "Principal", "Federated")):
+            host = str(arn).partition(":oidc-provider/")[2]
+            yield f"issuer {issuers.get(f'https://{host}', host or arn)}"
+        for service in _listed(at(statement, "Principal", "Service")):
+            yield f"service {service}"
+        for other in _listed(at(statement, "Principal", "AWS")):
+            yield f"AWS {other}"
+        tags: dict[str, str] = {}
+        for operator, pairs in _pairs(at(statement, "Condition")):
+            for key, wanted in _pairs(pairs):
+                values = " or ".join(str(one).removeprefix("system:serviceaccount:") for one in _listed(wanted))
+                like = " (pattern)" if "Like" in operator else ""
+                if key.endswith(":sub"):
+                    yield f"subject {values.replace(':', '/')}{like}"
+                elif key.endswith(":aud"):
+                    yield f"audience {values}{like}"
+                elif match := re.fullmatch(r"aws:RequestTag/(?:kubernetes-|eks-)?(.+)", key):
+                    tags[match[1]] = values + like
+                else:
+                    yield f"where {key} is {values}{like}"
+        if {"namespace", "service-account"} <= tags.keys():
+            yield f"subject {tags.pop('namespace')}/{tags.pop('service-account')}"
+        if "cluster-name" in tags:
+            yield f"cluster {tags.pop('cluster-name')}"
+        for tag, values in tags.items():
+            yield f"where its tag {tag} is {values}"
+
+
+def _listed(value: object) -> list[object]:
+    if isinstance(value, list):
+        return cast("list[object]", value)
+    return [] if value is None else [value]
+
+
+def _pairs(value: object) -> list[tuple[str, object]]:
+    return list(cast("dict[str, object]", value).items()) if isinstance(value, dict) else []
+
+
+def _policies(graph: Graph, role: Resource) -> Iterator[str]:
+    values = properties(role)
+    own = {text(properties(policy), "arn"): policy.name for policy in graph.of_type("aws:iam/policy:Policy")}
+    names = {role.id, text(values, "name"), text(values, "arn")} - {""}
+    for attachment in graph.of_type("aws:iam/rolePolicyAttachment:RolePolicyAttachment"):
+        if text(properties(attachment), "role") in names:
+            arn = text(properties(attachment), "policyArn")
+            yield own.get(arn, arn.rpartition("/")[2] or "not known")
+    for inline in graph.of_type("aws:iam/rolePolicy:RolePolicy"):
+        if text(properties(inline), "role") in names:
+            yield f"{inline.name} (inline)"
+    for arn in _listed(at(values, "managedPolicyArns")):
+        yield str(arn).rpartition("/")[2]
+    for inline in _listed(at(values, "inlinePolicies")):
+        yield f"{text(inline, 'name') or 'unnamed'} (inline)"
+
+
+def _identities(found: Sequence[Wire]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for wire in found:
+        verdict = "not of this program: its trust policy is not known here"
+        if wire.decision and wire.decision.admitted:
+            verdict = "[green]admits it[/]: "
+        elif wire.decision:
+            verdict = f"[red]refuses it[/]: {escape(wire.decision.reason)}\n"
+        trust = verdict + ("it names " if wire.trusts else "") + escape(", ".join(wire.trusts))
+        table.add_row("account", f"[bold]{escape(wire.account)}")
+        table.add_row("role", f"{escape(wire.role)} through {wire.mechanism}")
+        table.add_row("trust", trust)
+        table.add_row("may", escape(", ".join(wire.policies)) or "[yellow]nothing: no policy is attached here[/]")
+        table.add_row("runs", escape(", ".join(wire.runs)) or "[yellow]nothing of this program[/]")
+        table.add_row("", "")
+    return table
+
+
+def _network(graph: Graph, subnets: Sequence[Resource]) -> Table:
+    table = _table("Zone", "Subnet", "Addresses", "Way out", "Its tags say")
+    ways = _ways_out(graph)
+    rows = [(text(properties(subnet), "availabilityZone") or "?", subnet) for subnet in subnets]
+    previous = ""
+    for zone, subnet in sorted(rows, key=lambda row: (row[0], row[1].name)):
+        values = properties(subnet)
+        said = list(_tags(_pairs(at(values, "tags"))))
+        table.add_row(
+            "" if zone == previous else escape(zone),
+            escape(_beside(graph, subnet).removesuffix(f"-{zone}")),
+            escape(text(values, "cidrBlock") or "?"),
+            escape(ways.get(subnet.id, "not in this program")),
+            escape(", ".join(said)) or "[dim]nothing that EKS reads[/]",
+        )
+        previous = zone
+    return table
+
+
+def _ways_out(graph: Graph) -> dict[str, str]:
+    """Return where each subnet's default route goes, by the subnet's id."""
+    tables: dict[str, str] = {}
+    gateways = {gateway.id: gateway for gateway in graph.of_type("aws:ec2/natGateway:NatGateway")}
+    routes = [
+        (text(properties(route), "routeTableId"), properties(route)) for route in graph.of_type("aws:ec2/route:Route")
+    ]
+    for table in graph.of_type("aws:ec2/routeTable:RouteTable"):
+        tables[table.id] = "none"
+        routes += [(table.id, cast("dict[str, object]", one)) for one in _listed(at(properties(table), "routes"))]
+    for identifier, route in routes:
+        if (text(route, "destinationCidrBlock") or text(route, "cidrBlock")) != "0.0.0.0/0":
+            continue
+        if text(route, "gatewayId"):
+            tables[identifier] = "internet gateway"
+        elif text(route, "natGatewayId"):
+            gateway = gateways.get(text(route, "natGatewayId"))
+            tables[identifier] = _beside(graph, gateway) if gateway else "a NAT gateway"
+    return {
+        text(properties(one), "subnetId"): tables.get(text(properties(one), "routeTableId"), "another table")
+        for one in graph.of_type("aws:ec2/routeTableAssociation:RouteTableAssociation")
+    }
+
+
+def _tags(tags: list[tuple[str, object]]) -> Iterator[str]:
+    """Yield what the tags of a subnet tell EKS and its controllers."""
+    said = dict(tags)
+    if "kubernetes.io/role/elb" in said:
+        yield "internet-facing load balancers"
+    if "kubernetes.io/role/internal-elb" in said:
+        yield "internal load balancers"
+    for key, value in sorted(tags):
+        if key.startswith("kubernetes.io/cluster/"):
+            yield f"{'shared with' if value == 'shared' else 'owned by'} {key.rpartition('/')[2]}"
+        elif key == "karpenter.sh/discovery":
+            yield f"nodes of Karpenter for {value}"
+
+
+def _ports(graph: Graph) -> Iterator[tuple[str, str, str]]:
+    """Yield what the control plane may reach: the rules whose source is the group that EKS or the program gave it."""
+    sources: set[str] = set()
+    for cluster in graph.of_type(*_CLUSTERS):
+        values = properties(cluster)
+        sources |= {text(values, "clusterSecurityGroupId"), text(values, "vpcConfig", "clusterSecurityGroupId")}
+        sources |= {str(one) for one in _listed(at(values, "vpcConfig", "securityGroupIds"))}
+    sources.discard("")
+    groups = {group.id: group.name for group in graph.of_type("aws:ec2/securityGroup:SecurityGroup")}
+    rules = graph.of_type(
+        "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", "aws:ec2/securityGroupRule:SecurityGroupRule"
+    )
+    found: list[tuple[int, str, str]] = []
+    for rule in rules:
+        values = properties(rule)
+        source = text(values, "referencedSecurityGroupId") or text(values, "sourceSecurityGroupId")
+        target = text(values, "securityGroupId")
+        if source in sources and target != source and text(values, "type") != "egress":
+            port = at(values, "fromPort")
+            found.append(
+                (
+                    port if isinstance(port, int) else 0,
+                    groups.get(target, target),
+                    text(values, "description") or rule.name,
+                )
+            )
+    for port, target, purpose in sorted(found):
+        yield str(port or "all"), target, purpose
+
+
+def _limits(recording: Recording, graph: Graph) -> Iterator[str]:
+    """Yield what no reading of the program can tell, with the names that it concerns here."""
+    yield "what exists already or has drifted, and what AWS would refuse: quotas, rights, names that are taken"
+    packaged = sorted({f"{resource.type} {resource.name}" for resource in graph.resources.values() if resource.remote})
+    if packaged:
+        yield f"what packaged components make inside: {', '.join(packaged)}"
+    charts = sorted({r.name for r in graph.resources.values() if r.type.startswith("kubernetes:helm.sh/")})
+    if charts:
+        yield f"which objects the charts bring: {', '.join(charts)}"
+    origins: dict[str, set[str]] = {}
+    for invoke in recording["invokes"]:
+        origins.setdefault(invoke["origin"], set()).add(_short(invoke["token"]))
+    if tokens := origins.get("table"):
+        yield f"what look-ups would find; plausible answers for: {', '.join(sorted(tokens))}"
+    if tokens := origins.get("stand-in"):
+        yield f"what look-ups would find; stand-ins, so state them in preflight.toml: {', '.join(sorted(tokens))}"
+    if secrets := sum(_secrets(resource.inputs) for resource in graph.resources.values()):
+        yield f"secret values: {secrets} in the inputs, passed on unread"
+
+
+def _secrets(value: object) -> int:
+    if isinstance(value, Secret):
+        return 1
+    if isinstance(value, dict):
+        return sum(_secrets(one) for one in cast("dict[str, object]", value).values())
+    if isinstance(value, list):
+        return sum(_secrets(one) for one in cast("list[object]", value))
+    return 0
