@@ -1,10 +1,10 @@
-# make preview | check | test | lint | bench | clean. Each makes .venv first when it is missing or stale.
+# make preview | check | test | lint | docs | bench | clean. Each makes .venv first when it is missing or stale.
 STACK ?= dev
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: preview check test lint bench clean
+.PHONY: preview check test lint docs bench clean
 preview: $(STAMP)
 	@$(BIN)/preflight plan $(STACK) && $(BIN)/preflight check $(STACK)
 
@@ -18,6 +18,9 @@ lint: $(STAMP)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/basedpyright
+
+docs: $(STAMP)
+	@$(BIN)/python docs/generate.py
 
 bench: $(STAMP)
 	@$(BIN)/python tests/bench.py
