@@ -1,0 +1,419 @@
+"""Whom the pods of a program may become in AWS, by which wire, and which policies that gives them.
+
+Read from the graph of an update: there every ARN is made up but well formed, so a wire is an equality of values. The
+ways of a service account stand in the order in which its pods take them. An EKS Pod Identity association beats the
+annotation of IRSA (https://docs.aws.amazon.com/eks/latest/userguide/pod-identities.html), and both come before the
+node's role, which pods reach through the instance metadata service if the nodes let them.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias, cast
+
+from preflight.access import (
+    ASSUME_ROLE,
+    Caller,
+    OidcProvider,
+    PodIdentitySession,
+    RoleSession,
+    WebIdentityToken,
+    allows,
+    may_assume,
+)
+from preflight.graph import Graph, Resource
+from preflight.policies import Decision, Document
+from preflight.workloads import ADDON, SERVICE_ACCOUNT, Workload, at, properties, text, workloads
+
+ANNOTATION = "eks.amazonaws.com/role-arn"
+AUDIENCE_ANNOTATION = "eks.amazonaws.com/audience"
+AGENT = "eks-pod-identity-agent"
+
+# What the webhook takes as a role; with anything else it lets the pod through without credentials:
+# https://github.com/aws/amazon-eks-pod-identity-webhook
+ROLE_ARN = re.compile(r"arn:aws[a-z0-9-]*:iam::\d{12}:role/[\w/.@+=,-]+")
+
+_CLUSTERS = ("aws:eks/cluster:Cluster", "eks:index:Cluster")
+_PROVIDER = "aws:iam/openIdConnectProvider:OpenIdConnectProvider"
+_NODE_GROUPS = {
+    "aws:eks/nodeGroup:NodeGroup",
+    "eks:index:ManagedNodeGroup",
+    "eks:index:NodeGroup",
+    "eks:index:NodeGroupV2",
+}
+_ASSOCIATION = "aws:eks/podIdentityAssociation:PodIdentityAssociation"
+
+Mechanism: TypeAlias = Literal["Pod Identity", "IRSA", "node role"]
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """An EKS cluster that the program makes or reads."""
+
+    resource: Resource
+    name: str
+    issuer: str
+    """URL of its OIDC issuer."""
+    automatic: bool
+    """Auto Mode, which brings the Pod Identity agent along."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A policy of a role; `document` is None where its text is not in the program, as for those that AWS manages."""
+
+    name: str
+    document: Document | None
+    resource: Resource | None
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way from a service account to a role.
+
+    `wire` is what declares it: the annotated account, the association, the add-on, the node group. `role` is None where
+    the program does not make the role. `decision` says whether the pods get it, and why.
+    """
+
+    mechanism: Mechanism
+    role_arn: str
+    decision: Decision
+    wire: Resource
+    role: Resource | None = None
+    policies: tuple[Policy, ...] = ()
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A service account: what makes it, whose pods use it, and whom they may become.
+
+    `cluster` is its cluster's name where the program deals with several, else empty.
+    """
+
+    cluster: str
+    namespace: str
+    account: str
+    made_by: tuple[Resource, ...]
+    workloads: tuple[Workload, ...]
+    ways: tuple[Way, ...]
+
+    @property
+    def chosen(self) -> Way | None:
+        """The way that its pods take: the first wire even if it is refused, for then they get an error; else a node."""
+        wires = [way for way in self.ways if way.mechanism != "node role"]
+        nodes = [way for way in self.ways if way.decision.admitted]
+        return next(iter(wires or nodes), None)
+
+    def __str__(self) -> str:
+        """NAMESPACE/ACCOUNT, with the cluster where there are several."""
+        return f"{self.namespace}/{self.account}" + (f" in {self.cluster}" if self.cluster else "")
+
+
+def explain(graph: Graph, namespace: str, account: str) -> list[Identity]:
+    """Say whom the pods of one service account may become, per cluster that has it; empty where none has."""
+    wiring = _Wiring(graph)
+    return [wiring.identity(key) for key in sorted(wiring.accounts) if key[1:] == (namespace, account)]
+
+
+def table(graph: Graph) -> list[Identity]:
+    """Say it of every service account that the program makes, wires, or runs pods under; sorted by name."""
+    wiring = _Wiring(graph)
+    return [wiring.identity(key) for key in sorted(wiring.accounts)]
+
+
+_Key: TypeAlias = tuple[str, str, str]  # cluster, namespace, account
+
+
+@dataclass(frozen=True)
+class _Wire:
+    """A declaration that binds an account to a role, not yet judged."""
+
+    mechanism: Mechanism
+    resource: Resource
+    role_arn: object
+    cluster: str = ""
+    audience: str = "sts.amazonaws.com"
+    tagged: bool = True
+    target_arn: str = ""
+    external_id: str | None = None
+
+
+@dataclass
+class _Account:
+    made_by: list[Resource] = field(default_factory=list[Resource])
+    workloads: list[Workload] = field(default_factory=list[Workload])
+    wires: list[_Wire] = field(default_factory=list[_Wire])
+
+
+class _Wiring:
+    """The parts of a graph that identities are made of, by the names with which they refer to each other."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.clusters = [_cluster(resource) for resource in graph.of_type(*_CLUSTERS)]
+        self.providers = self._providers()
+        self.roles = {text(properties(role), "arn"): role for role in graph.of_type("aws:iam/role:Role")}
+        self.policies = _policies(graph)
+        self.nodes = [_Nodes(graph, group) for group in graph.resources.values() if group.type in _NODE_GROUPS]
+        named = [properties(resource) for resource in graph.of_type(ADDON, _ASSOCIATION)]
+        self.agents = {text(values, "clusterName") for values in named if text(values, "addonName") == AGENT}
+        self.several = len({c.name for c in self.clusters} | {text(values, "clusterName") for values in named}) > 1
+        self.accounts: defaultdict[_Key, _Account] = defaultdict(_Account)
+        self._collect()
+
+    def identity(self, key: _Key) -> Identity:
+        cluster, namespace, account = key
+        found = self.accounts[key]
+        wires = sorted(found.wires, key=lambda wire: wire.mechanism != "Pod Identity")
+        ways = [self._judge(wire, namespace, account) for wire in wires]
+        ways += self._node_ways(cluster, any(workload.host_network for workload in found.workloads))
+        return Identity(cluster, namespace, account, tuple(found.made_by), tuple(found.workloads), tuple(ways))
+
+    def _providers(self) -> list[OidcProvider] | None:
+        """Return the registered providers; None where one is looked up, or the clusters are somebody else's."""
+        resources = self.graph.of_type(_PROVIDER)
+        if any(resource.read for resource in resources) or not (self.clusters or resources):
+            return None
+        found = [
+            OidcProvider(text(values, "arn"), text(values, "url"), _texts(at(values, "clientIdLists")))
+            for values in map(properties, resources)
+        ]
+        for cluster in self.clusters:
+            arn = text(properties(cluster.resource), "oidcProviderArn")
+            if arn:  # pulumi-eks makes one inside its cluster, on request
+                found.append(OidcProvider(arn, cluster.issuer, ("sts.amazonaws.com",)))
+        return found
+
+    def _home(self, resource: Resource) -> str:
+        """Return the name of the cluster that a resource belongs to; empty where there is no choice, or no telling."""
+        if not self.several:
+            return ""
+        if resource.package != "kubernetes":
+            return text(properties(resource), "clusterName")
+        provider = resource.provider_urn
+        behind = self.graph.waits_for(provider) if provider in self.graph.resources else frozenset[str]()
+        names = [cluster.name for cluster in self.clusters if cluster.resource.urn in behind]
+        return names[0] if len(names) == 1 else ""
+
+    def _collect(self) -> None:
+        for resource in self.graph.of_type(SERVICE_ACCOUNT):
+            values = properties(resource)
+            namespace = text(values, "metadata", "namespace") or "default"
+            self._made(
+                (self._home(resource), namespace, text(values, "metadata", "name")),
+                resource,
+                at(values, "metadata", "annotations"),
+            )
+        for workload in workloads(self.graph):
+            key = (self._home(workload.resource), workload.namespace, workload.account)
+            self.accounts[key].workloads.append(workload)
+            if workload.makes_account:
+                self._made(key, workload.resource, workload.annotations)
+            if workload.resource.type == ADDON:
+                self._of_addon(key, workload.resource)
+        for resource in self.graph.of_type(_ASSOCIATION):
+            values = properties(resource)
+            wire = _Wire(
+                "Pod Identity",
+                resource,
+                at(values, "roleArn"),
+                cluster=text(values, "clusterName"),
+                tagged=at(values, "disableSessionTags") is not True,
+                target_arn=text(values, "targetRoleArn"),
+                external_id=text(values, "externalId") or None,
+            )
+            key = (self._home(resource), text(values, "namespace"), text(values, "serviceAccount"))
+            self.accounts[key].wires.append(wire)
+
+    def _made(self, key: _Key, resource: Resource, annotations: object) -> None:
+        self.accounts[key].made_by.append(resource)
+        if isinstance(annotations, Mapping) and ANNOTATION in annotations:
+            role_arn = cast("Mapping[str, object]", annotations)[ANNOTATION]
+            audience = text(annotations, AUDIENCE_ANNOTATION) or "sts.amazonaws.com"
+            self.accounts[key].wires.append(_Wire("IRSA", resource, role_arn, key[0], audience))
+
+    def _of_addon(self, key: _Key, addon: Resource) -> None:
+        """Collect the two kinds of wire that an add-on can carry itself."""
+        values = properties(addon)
+        cluster = text(values, "clusterName")
+        if role_arn := at(values, "serviceAccountRoleArn"):
+            self.accounts[key].wires.append(_Wire("IRSA", addon, role_arn, cluster))
+        associations = at(values, "podIdentityAssociations")
+        for item in cast("list[object]", associations if isinstance(associations, list) else []):
+            wire = _Wire("Pod Identity", addon, at(item, "roleArn"), cluster)
+            self.accounts[key[0], key[1], text(item, "serviceAccount")].wires.append(wire)
+
+    def _clusters_of(self, wire: _Wire) -> list[Cluster]:
+        return [cluster for cluster in self.clusters if wire.cluster in {"", cluster.name}]
+
+    def _judge(self, wire: _Wire, namespace: str, account: str) -> Way:
+        role_arn = wire.role_arn if isinstance(wire.role_arn, str) else ""
+        role = self.roles.get(role_arn)
+        policies = tuple(self.policies[role_arn])
+        if not ROLE_ARN.fullmatch(role_arn):
+            said = f"{wire.role_arn!r} is no role ARN" if role_arn else "the role ARN is not known before the update"
+            reason = f"{said}; pods get no credentials from a malformed one" if role_arn else said
+            return Way(wire.mechanism, role_arn, _unseen(reason, undecided=not role_arn), wire.resource)
+        if role is None:
+            decision = _unseen(f"the program does not make {role_arn}, so its trust policy is not known")
+        elif wire.mechanism == "IRSA":
+            decision = self._irsa(wire, role, f"system:serviceaccount:{namespace}:{account}")
+        else:
+            session = self._session(wire, role_arn, namespace, account)
+            decision = self._with_agent(self._assume(role, session), wire.cluster)
+            if wire.target_arn and decision.admitted:
+                target = self.roles.get(wire.target_arn)
+                decision = self._chain(session, wire, target, decision)
+                role_arn, role, policies = wire.target_arn, target, tuple(self.policies[wire.target_arn])
+        return Way(wire.mechanism, role_arn, decision, wire.resource, role, policies)
+
+    def _irsa(self, wire: _Wire, role: Resource, subject: str) -> Decision:
+        issuers = [cluster.issuer for cluster in self._clusters_of(wire) if cluster.issuer]
+        if not issuers:  # of a cluster that somebody else makes; the trust policy says which one is meant
+            trust = text(properties(role), "assumeRolePolicy")
+            issuers = [f"https://{host}" for host in re.findall(r":oidc-provider/([^\"\\]+)", trust)] or ["unknown"]
+        decisions = [self._assume(role, WebIdentityToken(issuer, subject, wire.audience)) for issuer in issuers]
+        return next((decision for decision in decisions if decision.admitted), decisions[0])
+
+    def _assume(self, role: Resource, caller: Caller) -> Decision:
+        values = properties(role)
+        trust = _document(at(values, "assumeRolePolicy"))
+        if trust is None:
+            return _unseen("the trust policy is not known before the update")
+        return may_assume(trust, caller, self.providers, text(values, "arn"))
+
+    def _session(self, wire: _Wire, role_arn: str, namespace: str, account: str) -> PodIdentitySession:
+        # The packaged cluster of pulumi-eks does not say its ARN; a role for Pod Identity is of the same account.
+        partition, owner = role_arn.split(":")[1:5:3]
+        issuers = [cluster.issuer for cluster in self._clusters_of(wire)]
+        region = next((issuer.split(".")[2] for issuer in issuers if issuer.count(".") > 2), "*")
+        arn = f"arn:{partition}:eks:{region}:{owner}:cluster/{wire.cluster}"
+        return PodIdentitySession(arn, namespace, account, wire.tagged)
+
+    def _with_agent(self, decision: Decision, cluster: str) -> Decision:
+        known = [one for one in self.clusters if one.name == cluster]
+        if cluster in self.agents or not known or known[0].automatic:
+            return decision
+        caveat = f"the program gives cluster {cluster} no add-on {AGENT}, which hands the credentials to the pods"
+        return replace(decision, caveats=(*decision.caveats, caveat))
+
+    def _chain(self, session: PodIdentitySession, wire: _Wire, target: Resource | None, first: Decision) -> Decision:
+        """Judge the second step of an association with a target role: the first role assumes it."""
+        role_arn = cast("str", wire.role_arn)
+        if target is None:
+            return _unseen(f"the program does not make the target role {wire.target_arn}")
+        second = self._assume(target, RoleSession(role_arn, wire.external_id, session.tags))
+        own = {policy.name: policy.document for policy in self.policies[role_arn] if policy.document is not None}
+        may = allows(own, ASSUME_ROLE, wire.target_arn)
+        if second.admitted and second.delegated and not may.admitted:
+            return replace(may, reason=f"{role_arn} may not assume {wire.target_arn}: {may.reason}")
+        return replace(second, caveats=first.caveats + second.caveats)
+
+    def _node_ways(self, cluster: str, host_network: bool) -> list[Way]:
+        """Return the node roles that pods can take or perhaps can, each once, with the surest reason."""
+        found: dict[str, Way] = {}
+        for nodes in self.nodes:
+            decision = nodes.reach(host_network)
+            earlier = found.get(nodes.role_arn)
+            elsewhere = cluster and nodes.cluster and cluster != nodes.cluster
+            if elsewhere or not (decision.admitted or decision.undecided):
+                continue
+            if earlier is None or (decision.admitted and not earlier.decision.admitted):
+                policies = tuple(self.policies[nodes.role_arn])
+                role = self.roles.get(nodes.role_arn)
+                found[nodes.role_arn] = Way("node role", nodes.role_arn, decision, nodes.group, role, policies)
+        return list(found.values())
+
+
+class _Nodes:
+    """A node group: its role, and whether pods reach it through the instance metadata service."""
+
+    def __init__(self, graph: Graph, group: Resource) -> None:
+        values = properties(group)
+        self.group = group
+        self.cluster = text(values, "clusterName")
+        self.role_arn = text(values, "nodeRoleArn")
+        self.options: object = None
+        wanted = {text(values, "launchTemplate", "id"), text(values, "launchTemplate", "name")} - {""}
+        for template in graph.of_type("aws:ec2/launchTemplate:LaunchTemplate"):
+            if wanted & {template.id, text(properties(template), "name")}:
+                self.options = at(properties(template), "metadataOptions")
+
+    def reach(self, host_network: bool) -> Decision:
+        """Decide whether pods of these nodes can take the nodes' role.
+
+        https://docs.aws.amazon.com/eks/latest/best-practices/identity-and-access-management.html
+        """
+        group = f"node group {self.group.name}"
+        hops, tokens = at(self.options, "httpPutResponseHopLimit"), text(self.options, "httpTokens")
+        if text(self.options, "httpEndpoint") == "disabled":
+            return Decision(False, f"{group} has no metadata service")
+        if host_network:
+            return Decision(True, f"the pods share the network of {group}, so the metadata service answers them")
+        if tokens == "optional":
+            return Decision(True, f"{group} answers metadata requests without a token, from however many hops away")
+        if isinstance(hops, int | float) and hops > 1:
+            return Decision(True, f"{group} lets metadata answers travel {hops:g} hops, and a pod is the second")
+        if hops == 1 and tokens == "required":
+            return Decision(False, f"{group} keeps its metadata service to itself: token required, one hop")
+        # Then it depends on the image, on the account's defaults, and on what EKS puts into a template of its own.
+        return _unseen(f"no launch template in the program sets both httpTokens and httpPutResponseHopLimit of {group}")
+
+
+def _cluster(resource: Resource) -> Cluster:
+    values = properties(resource)
+    if resource.type == "eks:index:Cluster":
+        name = text(values, "name") or text(values, "core", "cluster")
+        issuer = text(values, "oidcProviderUrl")
+        return Cluster(resource, name, issuer, at(values, "autoMode", "enabled") is True)
+    issuer = text(values, "identities", "0", "oidcs", "0", "issuer")
+    return Cluster(resource, text(values, "name"), issuer, at(values, "computeConfig", "enabled") is True)
+
+
+def _policies(graph: Graph) -> defaultdict[str, list[Policy]]:
+    """Return every role's policies by the role's ARN: attached, inline, and named in the role itself."""
+    made = {text(properties(policy), "arn"): policy for policy in graph.of_type("aws:iam/policy:Policy")}
+    arns: dict[str, str] = {}
+    found: defaultdict[str, list[Policy]] = defaultdict(list)
+
+    def attach(role: str, policy_arn: str) -> None:
+        policy = made.get(policy_arn)
+        document = _document(at(properties(policy), "policy")) if policy else None
+        found[arns.get(role, role)].append(Policy(policy_arn.partition(":policy/")[2] or policy_arn, document, policy))
+
+    for role in graph.of_type("aws:iam/role:Role"):
+        values = properties(role)
+        arn = text(values, "arn")
+        arns |= {text(values, "name"): arn, role.id: arn}
+        for policy_arn in _texts(at(values, "managedPolicyArns")):
+            attach(arn, policy_arn)
+        inline = at(values, "inlinePolicies")
+        for item in cast("list[object]", inline if isinstance(inline, list) else []):
+            found[arn].append(Policy(text(item, "name") or "inline", _document(at(item, "policy")), role))
+    for attachment in graph.of_type("aws:iam/rolePolicyAttachment:RolePolicyAttachment"):
+        values = properties(attachment)
+        attach(text(values, "role").rpartition("/")[2], text(values, "policyArn"))
+    for attachment in graph.of_type("aws:iam/policyAttachment:PolicyAttachment"):
+        values = properties(attachment)
+        for role in _texts(at(values, "roles")):
+            attach(role, text(values, "policyArn"))
+    for policy in graph.of_type("aws:iam/rolePolicy:RolePolicy"):
+        values = properties(policy)
+        role = text(values, "role")
+        name = text(values, "name") or policy.name
+        found[arns.get(role, role)].append(Policy(name, _document(at(values, "policy")), policy))
+    return found
+
+
+def _document(value: object) -> Document | None:
+    return cast("Document", value) if isinstance(value, str | Mapping) else None
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    items = cast("Sequence[object]", value if isinstance(value, list) else [])
+    return tuple(item for item in items if isinstance(item, str))
+
+
+def _unseen(reason: str, *, undecided: bool = True) -> Decision:
+    return Decision(False, reason, undecided=undecided)
