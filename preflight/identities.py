@@ -61,7 +61,10 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Policy:
-    """A policy of a role; `document` is None where its text is not in the program, as for those that AWS manages."""
+    """A policy of a role, by its name in the program, else in AWS.
+
+    `document` is None where the text is not in the program, as for policies that AWS manages.
+    """
 
     name: str
     document: Document | None
@@ -380,7 +383,8 @@ def _policies(graph: Graph) -> defaultdict[str, list[Policy]]:
     def attach(role: str, policy_arn: str) -> None:
         policy = made.get(policy_arn)
         document = _document(at(properties(policy), "policy")) if policy else None
-        found[arns.get(role, role)].append(Policy(policy_arn.partition(":policy/")[2] or policy_arn, document, policy))
+        name = policy.name if policy else policy_arn.partition(":policy/")[2] or policy_arn
+        found[arns.get(role, role)].append(Policy(name, document, policy))
 
     for role in graph.of_type("aws:iam/role:Role"):
         values = properties(role)
@@ -401,8 +405,7 @@ def _policies(graph: Graph) -> defaultdict[str, list[Policy]]:
     for policy in graph.of_type("aws:iam/rolePolicy:RolePolicy"):
         values = properties(policy)
         role = text(values, "role")
-        name = text(values, "name") or policy.name
-        found[arns.get(role, role)].append(Policy(name, _document(at(values, "policy")), policy))
+        found[arns.get(role, role)].append(Policy(policy.name, _document(at(values, "policy")), policy))
     return found
 
 
