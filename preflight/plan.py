@@ -4,7 +4,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import cast
 
 from rich import box
@@ -13,35 +12,15 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
-from preflight.access import Decision, OidcProvider, PodIdentitySession, WebIdentityToken, may_assume
 from preflight.graph import UNKNOWN, Graph, Resource, Secret, decode
+from preflight.identities import Identity, Policy, Way, table
 from preflight.program import Recording
-from preflight.workloads import ADDON, SERVICE_ACCOUNT, at, properties, text, workloads
+from preflight.workloads import at, properties, text
 
 WIDTH_OF_A_FILE = 100
 """Columns where the output is no terminal."""
 
-_ANNOTATION = "eks.amazonaws.com/role-arn"
-_AUDIENCE = "eks.amazonaws.com/audience"
-_ASSOCIATION = "aws:eks/podIdentityAssociation:PodIdentityAssociation"
 _CLUSTERS = ("aws:eks/cluster:Cluster", "eks:index:Cluster")
-_ROLE = "aws:iam/role:Role"
-
-
-@dataclass(frozen=True)
-class Wire:
-    """One service account and the role that it is given, as far as the program says."""
-
-    account: str
-    """`namespace/name`."""
-    mechanism: str
-    role: str
-    trusts: tuple[str, ...]
-    """Whom the role's trust policy names, a line each."""
-    decision: Decision | None
-    """What STS would say; None where the role is not of this program."""
-    policies: tuple[str, ...]
-    runs: tuple[str, ...]
 
 
 def show(recordings: dict[str, list[Recording]]) -> None:
@@ -136,28 +115,39 @@ def _beside(graph: Graph, resource: Resource) -> str:
 
 
 def _parts(recording: Recording, graph: Graph) -> Iterator[tuple[str, Table]]:
-    found = wires(graph)
-    if found:
-        yield "Who may become what", _identities(found)
+    identities = table(graph)
+    wired = [one for one in identities if one.chosen and one.chosen.mechanism != "node role"]
+    if wired:
+        yield "Who may become what", _wires(wired, _issuers(graph))
+    if others := [one for one in identities if one not in wired and one.workloads]:
+        rows = Table.grid(padding=(0, 2, 0, 0))
+        becomes: dict[str, list[str]] = {}
+        for one in others:
+            way = one.chosen
+            name = f"{way.role.name if way.role else way.role_arn}: {way.decision.reason}" if way else "nobody"
+            becomes.setdefault(name, []).append(str(one))
+        for name, accounts in becomes.items():
+            rows.add_row(escape(", ".join(accounts)), f"[dim]may become[/] {escape(name)}")
+        yield "Pods without a role of their own", rows
     if subnets := graph.of_type("aws:ec2/subnet:Subnet"):
         yield "Network", _network(graph, subnets)
     if ports := list(_ports(graph)):
-        table = _table("Port", "From the control plane to", "For")
+        rows = _table("Port", "From the control plane to", "For")
         for row in ports:
-            table.add_row(*map(escape, row))
-        yield "Ports open to webhooks and kubelets", table
+            rows.add_row(*map(escape, row))
+        yield "Ports open to webhooks and kubelets", rows
     if recording["outputs"]:
-        table = _table("Output", "Value (ids, hashes and addresses are made up)")
+        rows = _table("Output", "Value (ids, hashes and addresses are made up)")
         for name, value in sorted(recording["outputs"].items()):
-            table.add_row(escape(name), escape(_value(decode(value))))
-        yield "Stack outputs", table
+            rows.add_row(escape(name), escape(_value(decode(value))))
+        yield "Stack outputs", rows
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
+    rows = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
     for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
+        rows.add_column(column, overflow="fold")
+    return rows
 
 
 def _value(value: object) -> str:
@@ -170,97 +160,6 @@ def _value(value: object) -> str:
     if isinstance(value, list):
         return "\n".join(_value(one) for one in cast("list[object]", value))
     return str(value)
-
-
-def wires(graph: Graph) -> list[Wire]:
-    """Return every service account that is given a role, through IRSA or Pod Identity; needs an update's recording."""
-    roles = {text(properties(role), "arn"): role for role in graph.of_type(_ROLE)}
-    runs: dict[str, list[str]] = {}
-    irsa: dict[str, tuple[str, str]] = {}
-    for workload in workloads(graph):
-        account = f"{workload.namespace}/{workload.account}"
-        runs.setdefault(account, []).append(workload.label)
-        if workload.makes_account and (arn := text(workload.annotations, _ANNOTATION)):
-            irsa[account] = arn, text(workload.annotations, _AUDIENCE)
-        if workload.resource.type == ADDON and (arn := text(properties(workload.resource), "serviceAccountRoleArn")):
-            irsa[account] = arn, ""
-    for resource in graph.of_type(SERVICE_ACCOUNT):
-        metadata = at(properties(resource), "metadata")
-        if arn := text(metadata, "annotations", _ANNOTATION):
-            account = f"{text(metadata, 'namespace') or 'default'}/{text(metadata, 'name')}"
-            irsa[account] = arn, text(metadata, "annotations", _AUDIENCE)
-
-    issuers = _issuers(graph)
-    providers = _oidc_providers(graph)
-    found: list[Wire] = []
-    for account, (arn, audience) in irsa.items():
-        decision = None
-        if arn in roles:
-            trust = text(properties(roles[arn]), "assumeRolePolicy")
-            subject = "system:serviceaccount:" + account.replace("/", ":")
-            tokens = [WebIdentityToken(issuer, subject, audience or "sts.amazonaws.com") for issuer in issuers]
-            decisions = [may_assume(trust, token, providers, arn) for token in tokens]
-            decision = next((one for one in decisions if one.admitted), next(iter(decisions), None))
-        found.append(_wire(graph, account, "IRSA", arn, roles, decision, runs.get(account, []), issuers))
-    for association in graph.of_type(_ASSOCIATION):
-        values = properties(association)
-        namespace, name, arn = text(values, "namespace"), text(values, "serviceAccount"), text(values, "roleArn")
-        decision = None
-        if arn in roles:
-            trust = text(properties(roles[arn]), "assumeRolePolicy")
-            cluster = text(values, "clusterName")
-            cluster_arn = (
-                text(values, "associationArn").partition(":podidentityassociation/")[0] + f":cluster/{cluster}"
-            )
-            tagged = at(values, "disableSessionTags") is not True
-            decision = may_assume(trust, PodIdentitySession(cluster_arn, namespace, name, tagged), providers, arn)
-        account = f"{namespace}/{name}"
-        found.append(_wire(graph, account, "Pod Identity", arn, roles, decision, runs.get(account, []), issuers))
-    return found
-
-
-def _wire(
-    graph: Graph,
-    account: str,
-    mechanism: str,
-    arn: str,
-    roles: dict[str, Resource],
-    decision: Decision | None,
-    runs: list[str],
-    issuers: dict[str, str],
-) -> Wire:
-    role = roles.get(arn)
-    trusts = tuple(_trusts(text(properties(role), "assumeRolePolicy"), issuers)) if role else ()
-    policies = tuple(_policies(graph, role)) if role else ()
-    return Wire(account, mechanism, role.name if role else arn or "unknown", trusts, decision, policies, tuple(runs))
-
-
-def _issuers(graph: Graph) -> dict[str, str]:
-    """Return the issuers of the program's clusters, and whose they are."""
-    found: dict[str, str] = {}
-    for cluster in graph.of_type(*_CLUSTERS):
-        values = properties(cluster)
-        issuer = text(values, "identities", "0", "oidcs", "0", "issuer") or text(values, "oidcProviderUrl")
-        found[issuer] = f"cluster {text(values, 'name') or cluster.name}"
-    for provider in graph.of_type("aws:iam/openIdConnectProvider:OpenIdConnectProvider"):
-        issuer = text(properties(provider), "url")
-        found.setdefault(issuer, issuer.removeprefix("https://"))
-    found.pop("", None)
-    return found
-
-
-def _oidc_providers(graph: Graph) -> list[OidcProvider]:
-    found: list[OidcProvider] = []
-    for provider in graph.of_type("aws:iam/openIdConnectProvider:OpenIdConnectProvider"):
-        values = properties(provider)
-        clients = at(values, "clientIdLists")
-        names = tuple(map(str, cast("list[object]", clients))) if isinstance(clients, list) else ()
-        found.append(OidcProvider(text(values, "arn"), text(values, "url"), names))
-    for cluster in graph.of_type("eks:index:Cluster"):
-        values = properties(cluster)
-        if arn := text(values, "oidcProviderArn"):
-            found.append(OidcProvider(arn, text(values, "oidcProviderUrl"), ("sts.amazonaws.com",)))
-    return found
 
 
 def _trusts(trust: str, issuers: dict[str, str]) -> Iterator[str]:
@@ -310,52 +209,52 @@ def _pairs(value: object) -> list[tuple[str, object]]:
     return list(cast("dict[str, object]", value).items()) if isinstance(value, dict) else []
 
 
-def _policies(graph: Graph, role: Resource) -> Iterator[str]:
-    values = properties(role)
-    own = {text(properties(policy), "arn"): policy.name for policy in graph.of_type("aws:iam/policy:Policy")}
-    names = {role.id, text(values, "name"), text(values, "arn")} - {""}
-    for attachment in graph.of_type("aws:iam/rolePolicyAttachment:RolePolicyAttachment"):
-        if text(properties(attachment), "role") in names:
-            arn = text(properties(attachment), "policyArn")
-            yield own.get(arn, arn.rpartition("/")[2] or "not known")
-    for inline in graph.of_type("aws:iam/rolePolicy:RolePolicy"):
-        if text(properties(inline), "role") in names:
-            yield f"{inline.name} (inline)"
-    for arn in _listed(at(values, "managedPolicyArns")):
-        yield str(arn).rpartition("/")[2]
-    for inline in _listed(at(values, "inlinePolicies")):
-        yield f"{text(inline, 'name') or 'unnamed'} (inline)"
+def _wires(found: Sequence[Identity], issuers: dict[str, str]) -> Table:
+    """Show each wired account with its role, whom that role trusts, what it may, and what runs there."""
+    rows = Table.grid(padding=(0, 2, 0, 0))
+    rows.add_column(style="dim", no_wrap=True)
+    rows.add_column(overflow="fold")
+    for identity in found:
+        way = cast("Way", identity.chosen)
+        verdict = (
+            "[green]admits it[/]" if way.decision.admitted else f"[red]refuses it[/]: {escape(way.decision.reason)}"
+        )
+        if way.decision.undecided:
+            verdict = f"[yellow]cannot say[/]: {escape(way.decision.reason)}"
+        named = ", ".join(_trusts(text(properties(way.role), "assumeRolePolicy"), issuers)) if way.role else ""
+        runs = ", ".join(workload.label for workload in identity.workloads)
+        rows.add_row("account", f"[bold]{escape(str(identity))}")
+        rows.add_row("role", escape(f"{way.role.name if way.role else way.role_arn} through {way.mechanism}"))
+        rows.add_row("trust", verdict + escape(f": it names {named}" if named else ""))
+        rows.add_row("may", escape(", ".join(_policy(one) for one in way.policies)) or "[yellow]nothing: no policy")
+        rows.add_row("runs", escape(runs) or "[yellow]nothing of this program")
+        rows.add_row("", "")
+    return rows
 
 
-def _identities(found: Sequence[Wire]) -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for wire in found:
-        verdict = "not of this program: its trust policy is not known here"
-        if wire.decision and wire.decision.admitted:
-            verdict = "[green]admits it[/]: "
-        elif wire.decision:
-            verdict = f"[red]refuses it[/]: {escape(wire.decision.reason)}\n"
-        trust = verdict + ("it names " if wire.trusts else "") + escape(", ".join(wire.trusts))
-        table.add_row("account", f"[bold]{escape(wire.account)}")
-        table.add_row("role", f"{escape(wire.role)} through {wire.mechanism}")
-        table.add_row("trust", trust)
-        table.add_row("may", escape(", ".join(wire.policies)) or "[yellow]nothing: no policy is attached here[/]")
-        table.add_row("runs", escape(", ".join(wire.runs)) or "[yellow]nothing of this program[/]")
-        table.add_row("", "")
-    return table
+def _policy(policy: Policy) -> str:
+    return policy.resource.name if policy.resource else policy.name
+
+
+def _issuers(graph: Graph) -> dict[str, str]:
+    """Return the issuers of the program's clusters, and whose they are."""
+    found: dict[str, str] = {}
+    for cluster in graph.of_type(*_CLUSTERS):
+        values = properties(cluster)
+        issuer = text(values, "identities", "0", "oidcs", "0", "issuer") or text(values, "oidcProviderUrl")
+        found[issuer] = f"cluster {text(values, 'name') or cluster.name}"
+    return found
 
 
 def _network(graph: Graph, subnets: Sequence[Resource]) -> Table:
-    table = _table("Zone", "Subnet", "Addresses", "Way out", "Its tags say")
+    lines = _table("Zone", "Subnet", "Addresses", "Way out", "Its tags say")
     ways = _ways_out(graph)
     rows = [(text(properties(subnet), "availabilityZone") or "?", subnet) for subnet in subnets]
     previous = ""
     for zone, subnet in sorted(rows, key=lambda row: (row[0], row[1].name)):
         values = properties(subnet)
         said = list(_tags(_pairs(at(values, "tags"))))
-        table.add_row(
+        lines.add_row(
             "" if zone == previous else escape(zone),
             escape(_beside(graph, subnet).removesuffix(f"-{zone}")),
             escape(text(values, "cidrBlock") or "?"),
@@ -363,7 +262,7 @@ def _network(graph: Graph, subnets: Sequence[Resource]) -> Table:
             escape(", ".join(said)) or "[dim]nothing that EKS reads[/]",
         )
         previous = zone
-    return table
+    return lines
 
 
 def _ways_out(graph: Graph) -> dict[str, str]:
@@ -373,9 +272,9 @@ def _ways_out(graph: Graph) -> dict[str, str]:
     routes = [
         (text(properties(route), "routeTableId"), properties(route)) for route in graph.of_type("aws:ec2/route:Route")
     ]
-    for table in graph.of_type("aws:ec2/routeTable:RouteTable"):
-        tables[table.id] = "none"
-        routes += [(table.id, cast("dict[str, object]", one)) for one in _listed(at(properties(table), "routes"))]
+    for one in graph.of_type("aws:ec2/routeTable:RouteTable"):
+        tables[one.id] = "none"
+        routes += [(one.id, cast("dict[str, object]", route)) for route in _listed(at(properties(one), "routes"))]
     for identifier, route in routes:
         if (text(route, "destinationCidrBlock") or text(route, "cidrBlock")) != "0.0.0.0/0":
             continue
