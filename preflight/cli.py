@@ -40,6 +40,30 @@ def plan(context: typer.Context, stacks: Stacks = None) -> None:
         report.show(running.checked())
 
 
+@app.command()
+def access(
+    context: typer.Context,
+    account: Annotated[str | None, typer.Argument(metavar="NAMESPACE/ACCOUNT", help="A service account.")] = None,
+    stack: Annotated[str | None, typer.Argument(metavar="STACK", help="dev where it is left out.")] = None,
+    everyone: Annotated[bool, typer.Option("--all", help="A row for each service account instead.")] = False,
+) -> None:
+    """Show what the pods of a service account may become and do, and why."""
+    if everyone:
+        account, stack = None, stack or account
+    elif account is None:
+        raise BadInputError(
+            "No service account is named.\n"
+            "  found:   nothing\n"
+            "  allowed: NAMESPACE/ACCOUNT such as kube-system/aws-load-balancer-controller, or --all\n"
+            "  change:  preflight access --all shows which there are"
+        )
+    with program.start(context.obj, [stack] if stack else (), modes=("update",)) as running:
+        from preflight import explanation as report
+
+        for recordings in running.checked().values():
+            report.show(recordings[-1], account)
+
+
 def main() -> None:
     """Run the command line; the console script."""
     try:

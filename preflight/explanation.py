@@ -33,12 +33,15 @@ _WORDS = {
 }
 
 
-def show(recording: Recording, account: str) -> None:
+def show(recording: Recording, account: str | None) -> None:
     """Print what one account, given as NAMESPACE/ACCOUNT, may become in the stack of an update's recording.
 
-    Raises BadInputError if it is not written like that, or the stack does not have it.
+    Without an account, print a row for every one. Raises BadInputError if the stack does not have the account.
     """
     graph = Graph.of(recording)
+    if account is None:
+        _console().print(_overview(table(graph)))
+        return
     namespace, slash, name = account.partition("/")
     found = explain(graph, namespace, name) if slash else []
     if not found:
@@ -58,12 +61,11 @@ def show(recording: Recording, account: str) -> None:
         console.print()
 
 
-def show_all(recording: Recording) -> None:
-    """Print a row for every service account of the stack."""
+def _overview(identities: Sequence[Identity]) -> Table:
     rows = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
     for column in ("Service account", "Pods of", "Becomes", "Policies"):
         rows.add_column(column, overflow="fold")
-    for identity in table(Graph.of(recording)):
+    for identity in identities:
         labels = dict.fromkeys(workload.label for workload in identity.workloads)
         pods = "\n".join(map(escape, labels)) or "[yellow]nothing of this program"
         ways = identity.ways or (None,)
@@ -75,7 +77,7 @@ def show_all(recording: Recording) -> None:
                 _verdict(way, chosen=way is identity.chosen),
                 "\n".join(escape(policy.name) for policy in way.policies) if way and way.decision.admitted else "",
             )
-    _console().print(rows)
+    return rows
 
 
 def _console() -> Console:
