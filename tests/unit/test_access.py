@@ -191,6 +191,24 @@ REFUSED: dict[str, tuple[Json, Any, Cause, str]] = {
         Cause.VALUE,
         "the key is present",
     ),
+    "the audience of another partition": (
+        policy(statement(Condition={"StringEquals": {f"{HOST}:aud": "sts.amazonaws.com.cn"}})),
+        TOKEN,
+        Cause.VALUE,
+        'wants "sts.amazonaws.com.cn", the token says "sts.amazonaws.com"',
+    ),
+    "a subject that is excluded by its exact name": (
+        policy(statement(Condition={"StringNotEquals": {f"{HOST}:sub": SUBJECT}})),
+        TOKEN,
+        Cause.VALUE,
+        f'excludes "{SUBJECT}"',
+    ),
+    "every federated principal": (
+        trusting(Principal={"Federated": "*"}),
+        TOKEN,
+        Cause.UNDECIDED,
+        "Principal Federated * is undecided",
+    ),
     "an excluded subject": (
         policy(statement(Condition={"StringNotLike": {f"{HOST}:sub": "system:serviceaccount:kube-system:*"}})),
         TOKEN,
@@ -319,6 +337,7 @@ def test_a_trust_policy_admits_the_caller_that_it_names_by(trust: Json, caller: 
     decision = decide(trust, caller)
     assert decision.admitted, f"must be admitted, but {decision.reason}"
     assert decision.misses == (), "an admission has nothing to mend"
+    assert not decision.undecided, "an admission is certain"
 
 
 @pytest.mark.parametrize(("trust", "caller", "cause", "words"), REFUSED.values(), ids=REFUSED)
@@ -387,6 +406,11 @@ def test_a_deny_that_cannot_be_decided_leaves_a_caveat(condition: Json):
     decision = decide(policy(statement(), statement(Effect="Deny", Condition=condition)))
     assert decision.admitted, decision.reason
     assert [c.partition(":")[0] for c in decision.caveats] == ["statement 2 could deny"], "nothing passes in silence"
+
+
+def test_an_audience_is_not_compared_as_if_it_were_a_subject():
+    trust = policy(statement(Condition={"StringEquals": {f"{HOST}:aud": "sts.amazonaws.com.cn"}}))
+    assert decide(trust).reason.endswith('"sts.amazonaws.com"'), "there is nothing to add to the two values"
 
 
 def test_a_variable_is_plain_text_before_version_2012_10_17():
@@ -481,6 +505,15 @@ def test_an_identity_may_do_what_an_allow_covers_and_no_deny_takes_away(document
 def test_policies_of_an_identity_add_up_and_the_reason_names_the_one_that_decides():
     decision = allows({"first": permitting("ec2:*"), "second": permitting()}, "s3:GetObject")
     assert (decision.admitted, decision.statement) == (True, "second, statement 1"), decision.reason
+    assert decision.reason == "second, statement 1 allows s3:GetObject on *"
+    assert not decision.delegated, "its own policies are all that counts"
+
+
+def test_of_a_statement_about_something_else_only_that_is_told():
+    document = permitting(resource="arn:aws:s3:::logs/*", Condition={"StringEquals": {"s3:prefix": "a"}})
+    decision = allows({"own": document}, "s3:GetObject", "arn:aws:s3:::data/x", {"s3:prefix": "b"})
+    assert decision.cause is Cause.RESOURCE, decision.reason
+    assert "s3:prefix" not in decision.reason, "the condition does not matter where the resource is another one"
 
 
 def test_a_condition_key_that_the_request_does_not_mention_leaves_an_identity_policy_undecided():
@@ -679,6 +712,7 @@ def test_a_missing_key_counts_as_aws_documents_it(operator: str, expected: bool 
         ("ArnEquals", "arn:aws:s:*:1:f/*", "arn:aws:s:r:1:f/d", True),
         ("ArnLike", "arn:aws:s:*:1:f/*", "arn:aws:s:r:9:x:1:f/d", False),
         ("StringLike", "arn:aws:s:*:1:f/*", "arn:aws:s:r:9:x:1:f/d", True),
+        ("ArnLike", "arn:aws:s:r:1:f:*", "arn:aws:s:r:1:f:d:e", True),
         ("ArnNotLike", "arn:aws:s:*:1:f/*", "arn:aws:s:r:1:f/d", False),
         ("ArnLike", "arn:*", "arn:aws:s:r:1:f/d", None),
         ("ArnLike", "arn:aws:s:*:1:f/*", "no ARN", False),
