@@ -12,7 +12,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +57,13 @@ class Facts:
     region: str
     account: str
 
+    @property
+    def kind(self) -> str:
+        """The row of an AWS type or look-up in the table: `ec2/vpc` for aws:ec2/vpc:Vpc and aws:ec2/getVpc:getVpc."""
+        module, _, last = self.type.split(":")[1].rpartition("/")
+        last = last[3:] if last.startswith("get") else last
+        return f"{module}/{last[:1].lower()}{last[1:]}"
+
     def hex(self, digits: int, salt: str = "") -> str:
         """Return so many hex digits (at most 128), the same for the same URN and salt."""
         return hashlib.sha512((self.urn + salt).encode()).hexdigest()[:digits]
@@ -90,101 +97,78 @@ class Answer:
 _GLOBAL = frozenset({"iam", "s3", "cloudfront", "route53", "globalaccelerator"})
 _NO_ACCOUNT = frozenset({"s3", "route53"})
 
-# Type: (id, ARN's service, ARN's resource, property that Pulumi names by itself). {h17}: 17 hex digits, {name}: the
-# physical name. An id of "{arn}" is the ARN. Services' authorization reference gives the ARN formats:
+# Type, its id, the service and the resource in its ARN, the property that Pulumi names by itself. {h17}: 17 hex digits,
+# {name}: the physical name, any other word: that input. `-`: none. The service authorization reference has the ARNs:
 # https://docs.aws.amazon.com/service-authorization/latest/reference/
-_AWS: dict[str, tuple[str, str, str, str]] = {
-    "acm/certificate:Certificate": ("{arn}", "acm", "certificate/{uuid}", ""),
-    "acmpca/certificateAuthority:CertificateAuthority": ("{arn}", "acm-pca", "certificate-authority/{uuid}", ""),
-    "cloudwatch/eventRule:EventRule": ("{name}", "events", "rule/{name}", "name"),
-    "cloudwatch/logGroup:LogGroup": ("{name}", "logs", "log-group:{name}", "name"),
-    "dynamodb/table:Table": ("{name}", "dynamodb", "table/{name}", "name"),
-    "ebs/volume:Volume": ("vol-{h17}", "ec2", "volume/{id}", ""),
-    "ec2/eip:Eip": ("eipalloc-{h17}", "ec2", "elastic-ip/{id}", ""),
-    "ec2/egressOnlyInternetGateway:EgressOnlyInternetGateway": ("eigw-{h17}", "", "", ""),
-    "ec2/flowLog:FlowLog": ("fl-{h17}", "ec2", "vpc-flow-log/{id}", ""),
-    "ec2/instance:Instance": ("i-{h17}", "ec2", "instance/{id}", ""),
-    "ec2/internetGateway:InternetGateway": ("igw-{h17}", "ec2", "internet-gateway/{id}", ""),
-    "ec2/keyPair:KeyPair": ("{name}", "ec2", "key-pair/{name}", "keyName"),
-    "ec2/launchTemplate:LaunchTemplate": ("lt-{h17}", "ec2", "launch-template/{id}", "name"),
-    "ec2/managedPrefixList:ManagedPrefixList": ("pl-{h17}", "ec2", "prefix-list/{id}", ""),
-    "ec2/natGateway:NatGateway": ("nat-{h17}", "", "", ""),
-    "ec2/networkAcl:NetworkAcl": ("acl-{h17}", "ec2", "network-acl/{id}", ""),
-    "ec2/networkInterface:NetworkInterface": ("eni-{h17}", "ec2", "network-interface/{id}", ""),
-    "ec2/placementGroup:PlacementGroup": ("{name}", "ec2", "placement-group/{name}", "name"),
-    "ec2/route:Route": ("r-{h17}", "", "", ""),
-    "ec2/routeTable:RouteTable": ("rtb-{h17}", "ec2", "route-table/{id}", ""),
-    "ec2/routeTableAssociation:RouteTableAssociation": ("rtbassoc-{h17}", "", "", ""),
-    "ec2/securityGroup:SecurityGroup": ("sg-{h17}", "ec2", "security-group/{id}", "name"),
-    "ec2/securityGroupRule:SecurityGroupRule": ("sgrule-{h17}", "", "", ""),
-    "ec2/subnet:Subnet": ("subnet-{h17}", "ec2", "subnet/{id}", ""),
-    "ec2/vpc:Vpc": ("vpc-{h17}", "ec2", "vpc/{id}", ""),
-    "ec2/vpcEndpoint:VpcEndpoint": ("vpce-{h17}", "ec2", "vpc-endpoint/{id}", ""),
-    "ec2/vpcPeeringConnection:VpcPeeringConnection": ("pcx-{h17}", "", "", ""),
-    "ec2transitgateway/transitGateway:TransitGateway": ("tgw-{h17}", "ec2", "transit-gateway/{id}", ""),
-    "ecr/repository:Repository": ("{name}", "ecr", "repository/{name}", "name"),
-    "efs/fileSystem:FileSystem": ("fs-{h17}", "elasticfilesystem", "file-system/{id}", ""),
-    "eks/accessEntry:AccessEntry": ("{clusterName}:{principalArn}", "", "", ""),
-    "eks/addon:Addon": ("{clusterName}:{addonName}", "eks", "addon/{clusterName}/{addonName}/{uuid}", ""),
-    "eks/cluster:Cluster": ("{name}", "eks", "cluster/{name}", "name"),
-    "eks/fargateProfile:FargateProfile": (
-        "{clusterName}:{name}",
-        "eks",
-        "fargateprofile/{clusterName}/{name}/{uuid}",
-        "fargateProfileName",
-    ),
-    "eks/nodeGroup:NodeGroup": (
-        "{clusterName}:{name}",
-        "eks",
-        "nodegroup/{clusterName}/{name}/{uuid}",
-        "nodeGroupName",
-    ),
-    "eks/podIdentityAssociation:PodIdentityAssociation": ("a-{h17}", "", "", ""),
-    "iam/group:Group": ("{name}", "iam", "group{path}{name}", "name"),
-    "iam/instanceProfile:InstanceProfile": ("{name}", "iam", "instance-profile{path}{name}", "name"),
-    "iam/openIdConnectProvider:OpenIdConnectProvider": ("{arn}", "iam", "oidc-provider/{issuer}", ""),
-    "iam/policy:Policy": ("{arn}", "iam", "policy{path}{name}", "name"),
-    "iam/role:Role": ("{name}", "iam", "role{path}{name}", "name"),
-    "iam/rolePolicy:RolePolicy": ("{role}:{name}", "", "", "name"),
-    "iam/rolePolicyAttachment:RolePolicyAttachment": ("{role}-{h17}", "", "", ""),
-    "iam/user:User": ("{name}", "iam", "user{path}{name}", "name"),
-    "kms/alias:Alias": ("{name}", "kms", "{name}", "name"),
-    "kms/key:Key": ("{uuid}", "kms", "key/{id}", ""),
-    "lambda/function:Function": ("{name}", "lambda", "function:{name}", "name"),
-    "lb/loadBalancer:LoadBalancer": ("{arn}", "elasticloadbalancing", "loadbalancer/app/{name}/{h17}", "name"),
-    "lb/targetGroup:TargetGroup": ("{arn}", "elasticloadbalancing", "targetgroup/{name}/{h17}", "name"),
-    "rds/cluster:Cluster": ("{name}", "rds", "cluster:{name}", "clusterIdentifier"),
-    "rds/instance:Instance": ("{name}", "rds", "db:{name}", "identifier"),
-    "route53/zone:Zone": ("{zone}", "route53", "hostedzone/{id}", ""),
-    "s3/bucket:Bucket": ("{name}", "s3", "{name}", "bucket"),
-    "s3/bucketV2:BucketV2": ("{name}", "s3", "{name}", "bucket"),
-    "secretsmanager/secret:Secret": ("{arn}", "secretsmanager", "secret:{name}-{h6}", "name"),
-    "sns/topic:Topic": ("{arn}", "sns", "{name}", "name"),
-    "sqs/queue:Queue": ("https://sqs.{region}.{suffix}/{account}/{name}", "sqs", "{name}", "name"),
-    "ssm/parameter:Parameter": ("{name}", "ssm", "parameter/{name}", "name"),
-    "vpc/securityGroupEgressRule:SecurityGroupEgressRule": ("sgr-{h17}", "ec2", "security-group-rule/{id}", ""),
-    "vpc/securityGroupIngressRule:SecurityGroupIngressRule": ("sgr-{h17}", "ec2", "security-group-rule/{id}", ""),
-    "vpclattice/accessLogSubscription:AccessLogSubscription": (
-        "als-{h17}",
-        "vpc-lattice",
-        "accesslogsubscription/{id}",
-        "",
-    ),
-    "vpclattice/service:Service": ("svc-{h17}", "vpc-lattice", "service/{id}", "name"),
-    "vpclattice/serviceNetwork:ServiceNetwork": ("sn-{h17}", "vpc-lattice", "servicenetwork/{id}", "name"),
-    "vpclattice/serviceNetworkServiceAssociation:ServiceNetworkServiceAssociation": (
-        "snsa-{h17}",
-        "vpc-lattice",
-        "servicenetworkserviceassociation/{id}",
-        "",
-    ),
-    "vpclattice/serviceNetworkVpcAssociation:ServiceNetworkVpcAssociation": (
-        "snva-{h17}",
-        "vpc-lattice",
-        "servicenetworkvpcassociation/{id}",
-        "",
-    ),
-    "vpclattice/targetGroup:TargetGroup": ("tg-{h17}", "vpc-lattice", "targetgroup/{id}", "name"),
+_TABLE = """
+acm/certificate                   {arn}                      acm          certificate/{uuid}                 -
+acmpca/certificateAuthority       {arn}                      acm-pca      certificate-authority/{uuid}       -
+cloudwatch/logGroup               {name}                     logs         log-group:{name}                   name
+dynamodb/table                    {name}                     dynamodb     table/{name}                       name
+ebs/volume                        vol-{h17}                  ec2          volume/{id}                        -
+ec2/ami                           ami-{h17}                  ec2          image/{id}                         -
+ec2/eip                           eipalloc-{h17}             ec2          elastic-ip/{id}                    -
+ec2/egressOnlyInternetGateway     eigw-{h17}                 -            -                                  -
+ec2/flowLog                       fl-{h17}                   ec2          vpc-flow-log/{id}                  -
+ec2/instance                      i-{h17}                    ec2          instance/{id}                      -
+ec2/internetGateway               igw-{h17}                  ec2          internet-gateway/{id}              -
+ec2/launchTemplate                lt-{h17}                   ec2          launch-template/{id}               name
+ec2/managedPrefixList             pl-{h17}                   ec2          prefix-list/{id}                   -
+ec2/natGateway                    nat-{h17}                  -            -                                  -
+ec2/networkAcl                    acl-{h17}                  ec2          network-acl/{id}                   -
+ec2/networkInterface              eni-{h17}                  ec2          network-interface/{id}             -
+ec2/route                         r-{h17}                    -            -                                  -
+ec2/routeTable                    rtb-{h17}                  ec2          route-table/{id}                   -
+ec2/routeTableAssociation         rtbassoc-{h17}             -            -                                  -
+ec2/securityGroup                 sg-{h17}                   ec2          security-group/{id}                name
+ec2/securityGroupRule             sgrule-{h17}               -            -                                  -
+ec2/subnet                        subnet-{h17}               ec2          subnet/{id}                        -
+ec2/vpc                           vpc-{h17}                  ec2          vpc/{id}                           -
+ec2/vpcEndpoint                   vpce-{h17}                 ec2          vpc-endpoint/{id}                  -
+ec2/vpcPeeringConnection          pcx-{h17}                  -            -                                  -
+ec2transitgateway/transitGateway  tgw-{h17}                  ec2          transit-gateway/{id}               -
+ecr/repository                    {name}                     ecr          repository/{name}                  name
+efs/fileSystem                    fs-{h17}                   elasticfilesystem file-system/{id}                   -
+eks/accessEntry                   {clusterName}:{principalArn} -            -                                  -
+eks/addon                         {clusterName}:{addonName}  eks          addon/{clusterName}/{addonName}/{uuid} -
+eks/cluster                       {name}                     eks          cluster/{name}                     name
+eks/fargateProfile {clusterName}:{name} eks fargateprofile/{clusterName}/{name}/{uuid} fargateProfileName
+eks/nodeGroup {clusterName}:{name} eks nodegroup/{clusterName}/{name}/{uuid} nodeGroupName
+eks/podIdentityAssociation        a-{h17}                    -            -                                  -
+iam/group                         {name}                     iam          group{path}{name}                  name
+iam/instanceProfile               {name}                     iam          instance-profile{path}{name}       name
+iam/openIdConnectProvider         {arn}                      iam          oidc-provider/{issuer}             -
+iam/policy                        {arn}                      iam          policy{path}{name}                 name
+iam/role                          {name}                     iam          role{path}{name}                   name
+iam/rolePolicy                    {role}:{name}              -            -                                  name
+iam/rolePolicyAttachment          {role}-{h17}               -            -                                  -
+iam/user                          {name}                     iam          user{path}{name}                   name
+kms/alias                         {name}                     kms          {name}                             name
+kms/key                           {uuid}                     kms          key/{id}                           -
+lambda/function                   {name}                     lambda       function:{name}                    name
+lb/loadBalancer {arn} elasticloadbalancing loadbalancer/app/{name}/{h17} name
+lb/targetGroup {arn} elasticloadbalancing targetgroup/{name}/{h17} name
+rds/cluster {name} rds cluster:{name} clusterIdentifier
+rds/instance                      {name}                     rds          db:{name}                          identifier
+route53/zone                      {zone}                     route53      hostedzone/{id}                    -
+s3/bucket                         {name}                     s3           {name}                             bucket
+s3/bucketV2                       {name}                     s3           {name}                             bucket
+secretsmanager/secret             {arn}                      secretsmanager secret:{name}-{h6}                 name
+sns/topic                         {arn}                      sns          {name}                             name
+sqs/queue https://sqs.{region}.{suffix}/{account}/{name} sqs {name} name
+ssm/parameter                     {name}                     ssm          parameter/{name}                   name
+vpc/securityGroupEgressRule       sgr-{h17}                  ec2          security-group-rule/{id}           -
+vpc/securityGroupIngressRule      sgr-{h17}                  ec2          security-group-rule/{id}           -
+vpclattice/accessLogSubscription  als-{h17}                  vpc-lattice  accesslogsubscription/{id}         -
+vpclattice/service                svc-{h17}                  vpc-lattice  service/{id}                       name
+vpclattice/serviceNetwork         sn-{h17}                   vpc-lattice  servicenetwork/{id}                name
+vpclattice/serviceNetworkServiceAssociation snsa-{h17} vpc-lattice servicenetworkserviceassociation/{id} -
+vpclattice/serviceNetworkVpcAssociation snva-{h17}                 vpc-lattice  servicenetworkvpcassociation/{id}  -
+vpclattice/targetGroup            tg-{h17}                   vpc-lattice  targetgroup/{id}                   name
+"""
+_AWS = {
+    kind: tuple("" if word == "-" else word for word in words)
+    for kind, *words in (line.split() for line in _TABLE.strip().splitlines())
 }
 
 
@@ -194,7 +178,7 @@ def autonames(facts: Facts) -> dict[str, Any]:
     Providers do so when they check the inputs, before any preview, so these are known in both modes.
     """
     if facts.type.startswith("aws:"):
-        key = _AWS.get(facts.type[4:], ("", "", "", ""))[3]
+        key = _AWS.get(facts.kind, ("", "", "", ""))[3]
         prefix = facts.given(key + "Prefix") or facts.given("namePrefix")
         if not key or facts.given(key) or facts.inputs.get(key) == UNKNOWN:
             return {}
@@ -232,15 +216,10 @@ def computed(facts: Facts) -> Answer | None:
 
 
 def _aws(facts: Facts) -> Answer:
-    token = facts.type[4:]
-    module, _, kind = token.partition(":")
-    service = module.split("/")[0]
-    plain = kind[:1].lower() + kind[1:]
-    identifier, service, resource, name_key = _AWS.get(
-        token, ("{logical}-{h8}", service, plain + "/{logical}-{h8}", "")
-    )
+    service, _, plain = facts.kind.rpartition("/")
+    unlisted = ("{logical}-{h8}", service, plain + "/{logical}-{h8}", "")
+    identifier, service, resource, name_key = _AWS.get(facts.kind, unlisted)
     name = (facts.given(name_key) if name_key else "") or f"{facts.name}-{facts.hex(7)}"
-    issuer = facts.given("url")
     words: dict[str, str] = {
         **{key: value for key, value in facts.inputs.items() if isinstance(value, str)},
         "name": name,
@@ -251,20 +230,19 @@ def _aws(facts: Facts) -> Answer:
         "uuid": facts.uuid(),
         "zone": "Z" + facts.hex(20).upper(),
         "path": facts.given("path", "/"),
-        "issuer": issuer[len("https://") :] if issuer.startswith("https://") else issuer,
+        "issuer": facts.given("url").partition("://")[2],
         "region": facts.region,
         "suffix": dns_suffix(facts.region),
         "account": facts.account,
     }
     words["id"] = _fill(identifier, words)
-    arn = facts.arn(service, _fill(resource, words)) if resource else ""
-    words["arn"] = arn
+    words["arn"] = facts.arn(service, _fill(resource, words)) if resource else ""
     outputs: dict[str, Any] = {name_key: name} if name_key else {}
-    if arn:
-        outputs["arn"] = arn
+    if resource:
+        outputs["arn"] = words["arn"]
     answer = Answer(_fill(identifier, words), outputs)
-    if token in _AWS_MORE:
-        outputs.update(_AWS_MORE[token](facts, answer))
+    if facts.kind in _AWS_MORE:
+        outputs.update(_AWS_MORE[facts.kind](facts, answer))
     return answer
 
 
@@ -312,106 +290,26 @@ def _load_balancer_host(facts: Facts, name: str) -> str:
 
 
 _AWS_MORE: dict[str, Callable[[Facts, Answer], dict[str, Any]]] = {
-    "acm/certificate:Certificate": lambda f, _: {
-        "status": "ISSUED",
-        "domainValidationOptions": [
-            {
-                "domainName": domain,
-                "resourceRecordName": f"_{f.hex(32, domain)}.{domain.lstrip('*.')}.",
-                "resourceRecordType": "CNAME",
-                "resourceRecordValue": f"_{f.hex(32, domain + 'value')}.acm-validations.aws.",
-            }
-            for domain in [f.given("domainName", "example.com"), *(f.inputs.get("subjectAlternativeNames") or [])]
-            if isinstance(domain, str)
-        ],
+    "ec2/eip": lambda _, a: {"allocationId": a.id},
+    "ec2/launchTemplate": lambda *_: {"latestVersion": 1, "defaultVersion": 1},
+    "ec2/vpc": lambda f, _: {
+        "defaultSecurityGroupId": f"sg-{f.hex(17, 'default')}",
+        "mainRouteTableId": f"rtb-{f.hex(17, 'main')}",
     },
-    "ec2/eip:Eip": lambda f, a: {"allocationId": a.id, "publicIp": f"198.51.100.{int(f.hex(2), 16) % 254 + 1}"},
-    "ec2/launchTemplate:LaunchTemplate": lambda *_: {"latestVersion": 1, "defaultVersion": 1},
-    "ec2/natGateway:NatGateway": lambda f, _: {
-        "networkInterfaceId": f"eni-{f.hex(17, 'eni')}",
-        "publicIp": f"198.51.100.{int(f.hex(2), 16) % 254 + 1}",
-    },
-    "ec2/securityGroup:SecurityGroup": lambda f, _: {"ownerId": f.account},
-    "ec2/subnet:Subnet": lambda f, _: {"ownerId": f.account},
-    "ec2/vpc:Vpc": lambda f, _: {
-        "ownerId": f.account,
-        "defaultNetworkAclId": f"acl-{f.hex(17, 'acl')}",
-        "defaultRouteTableId": f"rtb-{f.hex(17, 'rtb')}",
-        "defaultSecurityGroupId": f"sg-{f.hex(17, 'sg')}",
-        "mainRouteTableId": f"rtb-{f.hex(17, 'rtb')}",
-    },
-    "ec2/vpcEndpoint:VpcEndpoint": lambda f, a: {
-        "dnsEntries": [
-            {"dnsName": f"{a.id}.{f.given('serviceName', 'service')}", "hostedZoneId": "Z" + f.hex(20).upper()}
-        ],
-        "prefixListId": f"pl-{f.hex(8, 'prefix list')}",
-        "state": "available",
-    },
-    "ecr/repository:Repository": lambda f, a: {
-        "registryId": f.account,
-        "repositoryUrl": f"{f.account}.dkr.ecr.{f.region}.{dns_suffix(f.region)}/{a.id}",
-    },
-    "efs/fileSystem:FileSystem": lambda f, a: {"dnsName": f"{a.id}.efs.{f.region}.{dns_suffix(f.region)}"},
-    "eks/accessEntry:AccessEntry": lambda f, _: {
+    "eks/accessEntry": lambda f, _: {
         "accessEntryArn": f.arn("eks", f"access-entry/{f.given('clusterName')}/role/{f.account}/{f.hex(8)}/{f.uuid()}")
     },
-    "eks/cluster:Cluster": _cluster,
-    "eks/nodeGroup:NodeGroup": lambda f, _: {
-        "status": "ACTIVE",
-        "resources": [
-            {
-                "autoscalingGroups": [{"name": f"eks-{f.name}-{f.uuid('asg')}"}],
-                "remoteAccessSecurityGroupId": f"sg-{f.hex(17, 'remote access')}",
-            }
-        ],
-    },
-    "eks/podIdentityAssociation:PodIdentityAssociation": lambda f, a: {
+    "eks/cluster": _cluster,
+    "eks/podIdentityAssociation": lambda f, a: {
         "associationId": a.id,
         "associationArn": f.arn("eks", f"podidentityassociation/{f.given('clusterName')}/{a.id}"),
     },
-    "iam/instanceProfile:InstanceProfile": lambda f, _: {"uniqueId": "AIPA" + f.hex(17).upper()},
-    "iam/policy:Policy": lambda f, _: {"policyId": "ANPA" + f.hex(17).upper()},
-    "iam/role:Role": lambda f, _: {"uniqueId": "AROA" + f.hex(17).upper(), "createDate": "2026-01-01T00:00:00Z"},
-    "kms/alias:Alias": lambda f, _: {"targetKeyArn": f.arn("kms", f"key/{f.given('targetKeyId')}")},
-    "kms/key:Key": lambda _, a: {"keyId": a.id},
-    "lb/loadBalancer:LoadBalancer": lambda f, a: {
-        "dnsName": _load_balancer_host(f, a.outputs["name"]),
-        "zoneId": "Z" + f.hex(13, "zone").upper(),
-        "arnSuffix": a.outputs["arn"].partition("loadbalancer/")[2],
-    },
-    "rds/cluster:Cluster": lambda f, a: {
-        "endpoint": f"{a.id}.cluster-{f.hex(12)}.{f.region}.rds.{dns_suffix(f.region)}",
-        "readerEndpoint": f"{a.id}.cluster-ro-{f.hex(12)}.{f.region}.rds.{dns_suffix(f.region)}",
-        "port": 5432,
-    },
-    "rds/instance:Instance": lambda f, a: {
-        "address": f"{a.id}.{f.hex(12)}.{f.region}.rds.{dns_suffix(f.region)}",
-        "endpoint": f"{a.id}.{f.hex(12)}.{f.region}.rds.{dns_suffix(f.region)}:5432",
-        "port": 5432,
-    },
-    "route53/zone:Zone": lambda _, a: {
-        "zoneId": a.id,
-        "nameServers": [f"ns-{number}.example.com" for number in range(1, 5)],
-    },
-    "s3/bucket:Bucket": lambda f, a: _bucket(f, a),
-    "s3/bucketV2:BucketV2": lambda f, a: _bucket(f, a),
-    "sqs/queue:Queue": lambda _, a: {"url": a.id},
-    "vpclattice/service:Service": lambda f, a: {
-        "dnsEntries": [
-            {
-                "domainName": f"{a.outputs['name']}-{f.hex(17)}.7d67968.vpc-lattice-svcs.{f.region}.on.aws",
-                "hostedZoneId": "Z" + f.hex(20).upper(),
-            }
-        ]
-    },
+    "iam/role": lambda f, _: {"uniqueId": "AROA" + f.hex(17, "unique").upper()},
+    "kms/key": lambda _, a: {"keyId": a.id},
+    "lb/loadBalancer": lambda f, a: {"dnsName": _load_balancer_host(f, a.outputs["name"])},
+    "route53/zone": lambda _, a: {"zoneId": a.id},
+    "sqs/queue": lambda _, a: {"url": a.id},
 }
-
-
-def _bucket(facts: Facts, answer: Answer) -> dict[str, Any]:
-    return {
-        "bucketDomainName": f"{answer.id}.s3.{dns_suffix(facts.region)}",
-        "bucketRegionalDomainName": f"{answer.id}.s3.{facts.region}.{dns_suffix(facts.region)}",
-    }
 
 
 def _kubernetes(facts: Facts) -> Answer:
@@ -623,16 +521,10 @@ _SPECIAL: dict[str, Callable[[Facts], Answer]] = {
 }
 
 
-# Look-ups: token to result. A result that is None is an answer that the table does not have.
-
-
-def look_up(token: str, args: dict[str, Any], region: str, account: str) -> dict[str, Any] | None:
-    """Return a plausible result of a provider function; None if this table has no row for its token."""
-    row = _LOOK_UPS.get(token)
-    if row is None:
-        return None
-    facts = Facts(f"{token}({json.dumps(args, sort_keys=True)})", token, "", args, region, account)
-    return {**args, "id": facts.hex(16), **row(facts)}
+def look_up(facts: Facts, shape: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a plausible result of a provider function; None if the table has no row for its token."""
+    row = _LOOK_UPS.get(facts.type)
+    return {**stand_in(shape, facts), **row(facts)} if row else None
 
 
 def _zones(facts: Facts) -> dict[str, Any]:
@@ -725,47 +617,6 @@ def _policy_document(facts: Facts) -> dict[str, Any]:
     return {"json": text, "minifiedJson": json.dumps(json.loads(text), separators=(",", ":"))}
 
 
-def _vpc(facts: Facts) -> dict[str, Any]:
-    identifier = facts.given("id", f"vpc-{facts.hex(17)}")
-    return {
-        "id": identifier,
-        "arn": facts.arn("ec2", f"vpc/{identifier}"),
-        "cidrBlock": facts.given("cidrBlock", "10.0.0.0/16"),
-        "default": bool(facts.inputs.get("default")),
-        "mainRouteTableId": f"rtb-{facts.hex(17)}",
-        "ownerId": facts.account,
-        "enableDnsHostnames": True,
-        "enableDnsSupport": True,
-        "cidrBlockAssociations": [],
-        "tags": facts.inputs.get("tags") or {},
-    }
-
-
-def _subnet(facts: Facts) -> dict[str, Any]:
-    identifier = facts.given("id", f"subnet-{facts.hex(17)}")
-    return {
-        "id": identifier,
-        "arn": facts.arn("ec2", f"subnet/{identifier}"),
-        "availabilityZone": facts.given("availabilityZone", facts.region + "abc"[int(facts.hex(4), 16) % 3]),
-        "cidrBlock": facts.given("cidrBlock", f"10.0.{int(facts.hex(2), 16)}.0/24"),
-        "vpcId": facts.given("vpcId", f"vpc-{facts.hex(17, 'vpc')}"),
-        "tags": facts.inputs.get("tags") or {},
-    }
-
-
-def _ami(facts: Facts) -> dict[str, Any]:
-    identifier = f"ami-{facts.hex(17)}"
-    return {
-        "id": identifier,
-        "imageId": identifier,
-        "arn": facts.arn("ec2", f"image/{identifier}"),
-        "architecture": "x86_64",
-        "name": "stand-in",
-        "rootDeviceName": "/dev/xvda",
-        "blockDeviceMappings": [],
-    }
-
-
 def _parameter(facts: Facts) -> dict[str, Any]:
     name = facts.given("name")
     value = f"ami-{facts.hex(17)}" if "image_id" in name or "ami" in name else f"stand-in for {name}"
@@ -825,104 +676,46 @@ def _decoded(facts: Facts) -> dict[str, Any]:
     return {"result": [item for item in yaml.safe_load_all(facts.given("text")) if isinstance(item, dict)]}
 
 
-def _role(facts: Facts) -> dict[str, Any]:
-    name = facts.given("name", "role")
-    return {
-        "id": name,
-        "arn": facts.arn("iam", f"role/{name}"),
-        "path": "/",
-        "uniqueId": "AROA" + facts.hex(17).upper(),
-    }
-
-
-def _policy(facts: Facts) -> dict[str, Any]:
-    name = facts.given("name", facts.given("arn", "policy").rpartition("/")[2])
-    arn = facts.given("arn", facts.arn("iam", f"policy/{name}"))
-    return {"id": arn, "arn": arn, "name": name, "path": "/", "policy": '{"Version":"2012-10-17","Statement":[]}'}
-
-
 _LOOK_UPS: dict[str, Callable[[Facts], dict[str, Any]]] = {
-    "aws:acm/getCertificate:getCertificate": lambda f: {
-        "arn": f.arn("acm", f"certificate/{f.uuid()}"),
-        "status": "ISSUED",
-        "domain": f.given("domain", "example.com"),
-        "tags": {},
-    },
-    "aws:ec2/getAmi:getAmi": _ami,
-    "aws:ec2/getManagedPrefixList:getManagedPrefixList": lambda f: {
-        "id": f"pl-{f.hex(17)}",
-        "arn": f.arn("ec2", f"prefix-list/pl-{f.hex(17)}"),
-        "name": f.given("name"),
-        "ownerId": "AWS",
-        "addressFamily": "IPv4",
-        "maxEntries": 10,
-        "version": 1,
-        "entries": [],
-        "tags": {},
-    },
-    "aws:ec2/getSecurityGroup:getSecurityGroup": lambda f: {
-        "id": f.given("id", f"sg-{f.hex(17)}"),
-        "arn": f.arn("ec2", f"security-group/{f.given('id', f'sg-{f.hex(17)}')}"),
-        "name": f.given("name", "stand-in"),
-        "vpcId": f.given("vpcId", f"vpc-{f.hex(17, 'vpc')}"),
-    },
-    "aws:ec2/getSubnet:getSubnet": _subnet,
-    "aws:ec2/getSubnets:getSubnets": lambda f: {
-        "id": f.region,
-        "ids": [f"subnet-{f.hex(17, zone)}" for zone in "abc"],
-        "tags": f.inputs.get("tags") or {},
-    },
-    "aws:ec2/getVpc:getVpc": _vpc,
-    "aws:ecr/getAuthorizationToken:getAuthorizationToken": lambda f: {
-        "authorizationToken": _secret(base64.b64encode(b"AWS:stand-in").decode()),
-        "userName": "AWS",
-        "password": _secret("stand-in"),
-        "proxyEndpoint": f"https://{f.account}.dkr.ecr.{f.region}.{dns_suffix(f.region)}",
-        "expiresAt": "2036-01-01T00:00:00Z",
-    },
+    "aws:ec2/getManagedPrefixList:getManagedPrefixList": lambda f: {"id": _aws(f).id, "name": f.given("name")},
+    "aws:ec2/getSubnets:getSubnets": lambda f: {"ids": [f"subnet-{f.hex(17, zone)}" for zone in "abc"]},
     "aws:eks/getAddonVersion:getAddonVersion": lambda f: {"version": "v1.0.0-eksbuild.1", "id": f.given("addonName")},
     "aws:eks/getCluster:getCluster": _existing_cluster,
     "aws:eks/getClusterAuth:getClusterAuth": lambda f: {"id": f.given("name"), "token": _secret("stand-in")},
-    "aws:getAvailabilityZones:getAvailabilityZones": _zones,
-    "aws:iam/getPolicy:getPolicy": _policy,
     "aws:iam/getPolicyDocument:getPolicyDocument": _policy_document,
-    "aws:iam/getRole:getRole": _role,
     "aws:index/getAvailabilityZones:getAvailabilityZones": _zones,
     "aws:index/getCallerIdentity:getCallerIdentity": _caller,
     "aws:index/getPartition:getPartition": _partition,
     "aws:index/getRegion:getRegion": _region,
-    "aws:route53/getZone:getZone": lambda f: {
-        "id": f.given("zoneId", "Z" + f.hex(20).upper()),
-        "zoneId": f.given("zoneId", "Z" + f.hex(20).upper()),
-        "arn": f.arn("route53", f"hostedzone/{f.given('zoneId', 'Z' + f.hex(20).upper())}"),
-        "name": f.given("name", "example.com"),
-        "nameServers": [f"ns-{number}.example.com" for number in range(1, 5)],
-    },
     "aws:ssm/getParameter:getParameter": _parameter,
     "kubernetes:yaml:decode": _decoded,
     "tls:index/getCertificate:getCertificate": _chain,
 }
 
 
-def fields(names: dict[str, Any], facts: Facts) -> Iterator[tuple[str, Any]]:
-    """Yield a marked stand-in for each field of an unknown function's result; `names` maps a field to its Python type.
+def stand_in(shape: dict[str, Any], facts: Facts) -> dict[str, Any]:
+    """Return a marked stand-in for each field of a function's result; `shape` maps a field to its Python type.
 
-    An argument of the same name is echoed, as providers do. Text says what it stands in for; `arn` and `id` look like
-    what they are, because programs take them apart.
+    An argument of the same name is echoed, as providers do. Text says what it stands in for, but an id, an ARN, an
+    address range or a zone looks like one, because programs take those apart.
     """
-    for name, kind in names.items():
-        if name in facts.inputs:
-            yield name, facts.inputs[name]
-        elif name.lower().endswith("arn") and kind is str:
-            service = facts.type.split(":")[1].split("/")[0]
-            yield name, facts.arn(service, f"stand-in/{facts.hex(8)}")
-        elif kind is str:
-            yield name, f"stand-in-{name}-{facts.hex(8)}"
-        elif kind is bool:
-            yield name, False
-        elif kind in (int, float):
-            yield name, 0
+    existing = _aws(facts) if facts.type.startswith("aws:") else Answer(f"stand-in-{facts.hex(8)}")
+    likely = {
+        "id": existing.id,
+        "arn": existing.outputs.get("arn", ""),
+        "cidrBlock": "10.0.0.0/16",
+        "availabilityZone": facts.region + "abc"[int(facts.hex(4), 16) % 3],
+        "ownerId": facts.account,
+        "vpcId": f"vpc-{facts.hex(17, 'vpc')}",
+    }
+    result: dict[str, Any] = {}
+    for name, kind in shape.items():
+        if facts.inputs.get(name) is not None:
+            result[name] = facts.inputs[name]
         elif isinstance(kind, dict):
-            yield name, dict(fields(kind, facts))
-        elif kind is list:
-            yield name, []
+            result[name] = stand_in(kind, facts)
+        elif kind is str:
+            result[name] = likely.get(name) or f"stand-in-{name}-{facts.hex(8)}"
+        else:
+            result[name] = {bool: False, int: 0, float: 0, list: []}.get(kind)
+    return result

@@ -345,16 +345,15 @@ class Monitor(pulumi_mocks.MockMonitor):
             identifier, state = self.states.get(args["urn"], ("", {}))
             found = {"urn": args["urn"], "id": identifier, "state": state}
             return resource_pb2.ResourceInvokeResponse(**{"return": struct_of(found)})
-        facts = self._facts("", request.tok, "", args, request.provider)
-        answer, origin = self.own_answers.get(request.tok), "program file"
-        if answer is not None:
-            answer = {**facts.inputs, **answer}
-        else:
-            region = str(args.get("region") or facts.region)
-            answer, origin = answers.look_up(request.tok, facts.inputs, region, facts.account), "table"
-        if answer is None:
-            facts.urn = f"{request.tok}({json.dumps(args, sort_keys=True)})"
-            answer, origin = dict(answers.fields(result_fields(request.tok), facts)), "stand-in"
+        urn = f"{request.tok}({json.dumps(args, sort_keys=True)})"
+        facts = self._facts(urn, request.tok, "", args, request.provider)
+        shape = result_shape(request.tok)
+        answer, origin = answers.look_up(facts, shape), "table"
+        if request.tok in self.own_answers:
+            known = answer or answers.stand_in(shape, facts)
+            answer, origin = {**known, **self.own_answers[request.tok]}, "program file"
+        elif answer is None:
+            answer, origin = answers.stand_in(shape, facts), "stand-in"
         self._note(request.tok, args, answer, origin)
         return resource_pb2.ResourceInvokeResponse(**{"return": struct_of(answer)})
 
@@ -536,7 +535,7 @@ def _apply_options(request: Any, options: Any) -> None:
         request.customTimeouts.CopyFrom(options.custom_timeouts)
 
 
-def result_fields(token: str) -> dict[str, Any]:
+def result_shape(token: str) -> dict[str, Any]:
     """Return the fields of a provider function's result and their types, from the class that the SDK has for it."""
     package, function = token.split(":")[0], token.split(":")[-1]
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", function).lower()
