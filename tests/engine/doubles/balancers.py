@@ -1,0 +1,175 @@
+"""The AWS Load Balancer Controller: makes a load balancer for an Ingress, and clears it away, if it can.
+
+What it needs is read in the world each time: its release and pods, their account, the role with trust and rights, a
+way to AWS, tagged subnets, and exactly one security group of the nodes that it may write to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from . import kinds_eks, network
+from .tokens import BALANCER, CLUSTER, GROUP, INGRESS_RULE, SUBNET
+from .world import Kube, KubeObject, Thing, World
+
+RELEASE = "kubernetes:helm.sh/v3:Release"
+ACCOUNT = "kubernetes:core/v1:ServiceAccount"
+INGRESS_CLASS = "kubernetes:networking.k8s.io/v1:IngressClass"
+CONTROLLER = "ingress.k8s.aws/alb"
+FINALIZER = "ingress.k8s.aws/resources"
+MADE_BY = "aws-load-balancer-controller"
+ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"
+
+
+def release_of(kube: Kube) -> KubeObject | None:
+    """The controller's release."""
+    return next((each for each in kube.of_type(RELEASE) if each.inputs["chart"].endswith(MADE_BY)), None)
+
+
+def controller_problems(world: World, kube: Kube, action: str) -> Iterator[str]:
+    """Why the controller does not do this in AWS."""
+    release = release_of(kube)
+    cluster = kinds_eks.cluster_named(world, kube.cluster_name)
+    if release is None:
+        yield "the controller is not installed"
+        return
+    nodes = kinds_eks.running_nodes(world, kube.cluster_name)
+    if not nodes:
+        yield "the controller has no node to run on"
+    if "coredns" not in kinds_eks.addons(world, kube.cluster_name):
+        yield "the controller resolves no name"
+    for each in nodes:
+        for subnet in each.inputs["subnetIds"]:
+            if not network.reaches_services(world, subnet, ("ec2", "elasticloadbalancing", "sts")):
+                yield f"the controller does not reach AWS from {subnet}"
+    values = release.inputs.get("values", {})
+    account = values.get("serviceAccount", {}).get("name", MADE_BY)
+    found = kube.find(ACCOUNT, release.namespace, account)
+    if found is None and not values.get("serviceAccount", {}).get("create", True):
+        yield f"the account {release.namespace}/{account} is not there"
+    annotations = found.inputs["metadata"].get("annotations", {}) if found else {}
+    problem = kinds_eks.credentials_problem(
+        world, cluster, release.namespace, account, annotations.get(ROLE_ANNOTATION), action=action
+    )
+    if problem:
+        yield problem
+    if values.get("clusterName") != kube.cluster_name:
+        yield f"the controller looks for cluster {values.get('clusterName')}"
+
+
+def _subnets(world: World, kube: Kube, vpc: str, scheme: str) -> list[Thing]:
+    """The subnets that the controller discovers: one a zone, tagged with the role, open to this cluster."""
+    role = {"internet-facing": "kubernetes.io/role/elb", "internal": "kubernetes.io/role/internal-elb"}[scheme]
+    found: dict[str, Thing] = {}
+    for each in world.pointing(SUBNET, "vpcId", vpc):
+        tags = each.inputs.get("tags", {})
+        clusters = [key for key in tags if key.startswith("kubernetes.io/cluster/")]
+        if tags.get(role) in ("", "1") and (not clusters or f"kubernetes.io/cluster/{kube.cluster_name}" in clusters):
+            found.setdefault(each.inputs["availabilityZone"], each)
+    return list(found.values())
+
+
+def balancer_problems(world: World, kube: Kube, ingress: KubeObject) -> Iterator[str]:
+    """Why no load balancer comes up for this Ingress."""
+    yield from controller_problems(world, kube, "elasticloadbalancing:CreateLoadBalancer")
+    release = release_of(kube)
+    if release is None:
+        return
+    vpc, scheme = release.inputs.get("values", {}).get("vpcId", ""), _scheme(ingress)
+    subnets = _subnets(world, kube, vpc, scheme)
+    if len(subnets) < 2:
+        yield f"couldn't auto-discover subnets: unable to resolve at least two for {scheme} in {vpc}"
+    if scheme == "internet-facing":
+        for each in subnets:
+            if not network.reaches_internet_gateway(world, each.id):
+                yield f"InvalidSubnet: VPC {vpc} has no internet gateway that {each.id} routes to"
+    yield from _target_group_problems(world, kube)
+
+
+def _scheme(ingress: KubeObject) -> str:
+    return ingress.inputs["metadata"].get("annotations", {}).get("alb.ingress.kubernetes.io/scheme", "internal")
+
+
+def _node_groups(world: World, kube: Kube) -> Iterator[list[str]]:
+    for each in kinds_eks.running_nodes(world, kube.cluster_name):
+        yield kinds_eks.node_groups(world, each)
+
+
+def _tagged(world: World, kube: Kube, groups: list[str]) -> list[str]:
+    """Of the groups on a node, those that the controller may write to."""
+    tag = f"kubernetes.io/cluster/{kube.cluster_name}"
+    return groups if len(groups) == 1 else [x for x in groups if tag in world.things[GROUP, x].inputs.get("tags", {})]
+
+
+def _target_group_problems(world: World, kube: Kube) -> Iterator[str]:
+    for groups in _node_groups(world, kube):
+        if len(_tagged(world, kube, groups)) != 1:
+            yield f"expected exactly one securityGroup of {groups} with the tag of {kube.cluster_name}"
+
+
+def make(world: World, kube: Kube, ingress: KubeObject) -> str:
+    """Make what an Ingress asks for, unless it is there; the address."""
+    mark = _mark(kube, ingress)
+    for each in world.of_type(BALANCER):
+        if each.made_by == mark:
+            return each.outputs["dnsName"]
+    release = release_of(kube)
+    vpc = release.inputs["values"]["vpcId"] if release else ""
+    shared = _shared_group(world, kube, vpc)
+    own = world.add(
+        Thing(GROUP, f"sg-{world.new_hex(17)}", {"vpcId": vpc}, {"name": f"k8s-{ingress.name}"}, made_by=mark)
+    )
+    name = f"k8s-{ingress.name}-{world.new_hex(10)}"
+    arn = world.arn("elasticloadbalancing", f"loadbalancer/app/{name}/{world.new_hex(16)}")
+    host = f"{name}.{world.region}.elb.amazonaws.com"
+    subnets = [each.id for each in _subnets(world, kube, vpc, _scheme(ingress))]
+    world.add(
+        Thing(
+            BALANCER,
+            arn,
+            {"subnets": subnets, "securityGroups": [own.id, shared.id], "scheme": _scheme(ingress)},
+            {"dnsName": host},
+            made_by=mark,
+        )
+    )
+    return host
+
+
+def _mark(kube: Kube, ingress: KubeObject) -> str:
+    return f"{MADE_BY} of {kube.cluster_name} for {ingress.id}"
+
+
+def _shared_group(world: World, kube: Kube, vpc: str) -> Thing:
+    """The group of all load balancers of a cluster, which the nodes admit."""
+    mark = f"{MADE_BY} of {kube.cluster_name} for all"
+    for each in world.of_type(GROUP):
+        if each.made_by == mark:
+            return each
+    shared = world.add(Thing(GROUP, f"sg-{world.new_hex(17)}", {"vpcId": vpc}, {"name": "k8s-traffic"}, made_by=mark))
+    for group in {each for groups in _node_groups(world, kube) for each in _tagged(world, kube, groups)}:
+        inputs = {
+            "securityGroupId": group,
+            "referencedSecurityGroupId": shared.id,
+            "ipProtocol": "tcp",
+            "fromPort": 0,
+            "toPort": 65535,
+        }
+        world.add(Thing(INGRESS_RULE, f"sgr-{world.new_hex(17)}", inputs, {}, made_by=mark))
+    return shared
+
+
+def clear(world: World, kube: Kube, ingress: KubeObject) -> None:
+    """Remove what was made for an Ingress, and with the last one what they shared."""
+    marks = [_mark(kube, ingress)]
+    others = {each.made_by for each in world.of_type(BALANCER) if f"of {kube.cluster_name} " in each.made_by}
+    if others <= set(marks):
+        marks.append(f"{MADE_BY} of {kube.cluster_name} for all")
+    for kind in (BALANCER, INGRESS_RULE, GROUP):
+        for each in [*world.of_type(kind)]:
+            if each.made_by in marks:
+                world.remove(each)
+
+
+def cluster_exists(world: World, kube: Kube) -> bool:
+    """Whether the control plane is still there."""
+    return world.find(CLUSTER, "name", kube.cluster_name) is not None

@@ -1,0 +1,95 @@
+"""What the charts bring that the stacks install: custom kinds, webhooks, the account that their pods run under."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from .wire import Json
+
+Values = Mapping[str, Json]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart."""
+
+    kinds: Callable[[Values], dict[tuple[str, str], bool]] = lambda _values: {}
+    """Custom kinds by apiVersion and kind, each with whether it stands in a namespace."""
+    keeps_kinds: Callable[[Values], bool] = lambda _values: True
+    """Whether they stay when the release goes."""
+    webhooks: Callable[[Values], dict[str, int]] = lambda _values: {}
+    """The kinds whose creation its pods are asked about, each with the port."""
+    account: Callable[[Values], tuple[bool, str]] = lambda _values: (True, "")
+    """Whether the chart makes the account of its pods, and the account's name."""
+    needs: Callable[[Values], tuple[str, ...]] = lambda _values: ()
+    """Custom kinds that its own templates use."""
+    calls_itself: bool = False
+    """Whether its installation ends with a call of its own webhook."""
+
+
+def _at(values: Values, path: str, otherwise: Json) -> Json:
+    for key in path.split("."):
+        if not isinstance(values, Mapping) or key not in values:
+            return otherwise
+        values = values[key]
+    return values
+
+
+_CONTROLLER_KINDS = {
+    ("elbv2.k8s.aws/v1beta1", "IngressClassParams"): False,
+    ("elbv2.k8s.aws/v1beta1", "TargetGroupBinding"): True,
+    ("elbv2.k8s.aws/v1beta1", "ALBTargetControlConfig"): True,
+    ("aga.k8s.aws/v1beta1", "GlobalAccelerator"): True,
+    ("gateway.k8s.aws/v1beta1", "ListenerRuleConfiguration"): True,
+    ("gateway.k8s.aws/v1beta1", "LoadBalancerConfiguration"): True,
+    ("gateway.k8s.aws/v1beta1", "TargetGroupConfiguration"): True,
+}
+
+
+def _controller_webhooks(values: Values) -> dict[str, int]:
+    kinds = ["Ingress", "IngressClassParams", "TargetGroupBinding"]
+    kinds += ["Service"] if _at(values, "enableServiceMutatorWebhook", True) else []
+    return dict.fromkeys(kinds, _at(values, "webhookBindPort", 9443))
+
+
+_CERT_MANAGER_KINDS = {
+    ("cert-manager.io/v1", "Certificate"): True,
+    ("cert-manager.io/v1", "CertificateRequest"): True,
+    ("cert-manager.io/v1", "ClusterIssuer"): False,
+    ("cert-manager.io/v1", "Issuer"): True,
+    ("acme.cert-manager.io/v1", "Challenge"): True,
+    ("acme.cert-manager.io/v1", "Order"): True,
+}
+
+CHARTS = {
+    "aws-load-balancer-controller": Chart(
+        # They stand in the chart's crds folder: Helm installs such once, and never removes them.
+        kinds=lambda _: _CONTROLLER_KINDS,
+        webhooks=_controller_webhooks,
+        account=lambda values: (
+            _at(values, "serviceAccount.create", True),
+            _at(values, "serviceAccount.name", "aws-load-balancer-controller"),
+        ),
+        needs=lambda values: ("Certificate", "Issuer") if _at(values, "enableCertManager", False) else (),
+    ),
+    "cert-manager": Chart(
+        kinds=lambda values: _CERT_MANAGER_KINDS if _at(values, "crds.enabled", False) else {},
+        keeps_kinds=lambda values: _at(values, "crds.keep", True),
+        webhooks=lambda values: dict.fromkeys(
+            (kind for _, kind in _CERT_MANAGER_KINDS), _at(values, "webhook.securePort", 10250)
+        ),
+        account=lambda values: (
+            _at(values, "serviceAccount.create", True),
+            _at(values, "serviceAccount.name", "cert-manager"),
+        ),
+        calls_itself=True,
+    ),
+    "external-dns": Chart(
+        account=lambda values: (
+            _at(values, "serviceAccount.create", True),
+            _at(values, "serviceAccount.name", "external-dns"),
+        )
+    ),
+}
+"""By the last part of the chart's name."""

@@ -1,0 +1,415 @@
+"""The Kubernetes provider, with the clusters behind it.
+
+Who judges what: built-in kinds and their fields the SDK's own type information; everything else this module: that
+namespaces, accounts, custom kinds and webhooks are there, that pods have nodes to run on, what is waited for, and what
+finalizers hold.
+
+Not played: fields of custom kinds, chart values beyond what charts.py reads, scheduling beyond "there is a node".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+
+from preflight import create_only
+
+from . import balancers, kinds_eks, network, sdk, wire
+from .charts import CHARTS
+from .provider import HalfMadeError, Provider
+from .tokens import ENTRY, ENTRY_POLICY
+from .wire import Json
+from .world import DEPLOYER, DoubleError, Kube, KubeObject, RefusedError
+
+RELEASE = balancers.RELEASE
+NAMESPACE = "kubernetes:core/v1:Namespace"
+ACCOUNT = balancers.ACCOUNT
+SERVICE = "kubernetes:core/v1:Service"
+DEPLOYMENT = "kubernetes:apps/v1:Deployment"
+DAEMON_SET = "kubernetes:apps/v1:DaemonSet"
+INGRESS = "kubernetes:networking.k8s.io/v1:Ingress"
+INGRESS_CLASS = balancers.INGRESS_CLASS
+
+CLUSTER_WIDE = frozenset(
+    {
+        NAMESPACE,
+        INGRESS_CLASS,
+        "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole",
+        "kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding",
+        "kubernetes:scheduling.k8s.io/v1:PriorityClass",
+        "kubernetes:storage.k8s.io/v1:StorageClass",
+    }
+)
+# Real awaits take minutes; here whatever can happen happens within milliseconds of the rest of the update.
+PATIENCE_SECONDS = 5.0
+
+
+class Kubernetes(Provider):
+    """The Kubernetes provider."""
+
+    package = "kubernetes"
+
+    def configure(self, config: dict[str, Json]) -> None:
+        """Take any configuration: nothing is asked before the first object."""
+
+    def config_replaces(self, old: dict[str, Json], new: dict[str, Json]) -> list[str]:
+        """As provider.go's DiffConfig decides: by clusterIdentifier where it is set, else by the kubeconfig."""
+        identifiers = old.get("clusterIdentifier"), new.get("clusterIdentifier")
+        if identifiers[1] is not None and identifiers[0] == identifiers[1]:
+            return []
+        if None not in identifiers:
+            return ["clusterIdentifier"]
+        if new.get("kubeconfig") == wire.UNKNOWN or _server(old) != _server(new):
+            return ["kubeconfig"]
+        return []
+
+    def check(
+        self, urn: str, news: dict[str, Json], olds: dict[str, Json], config: dict[str, Json]
+    ) -> tuple[dict[str, Json], list[tuple[str, str]]]:
+        """Fill in a name, and judge."""
+        del config
+        resource_type = wire.type_of(urn)
+        inputs = dict(news)
+        if resource_type != RELEASE:
+            metadata = dict(inputs.get("metadata") or {})
+            if "name" not in metadata:
+                old = olds.get("metadata", {}).get("name")
+                with self.cloud.changed:
+                    metadata["name"] = old or f"{wire.name_of(urn)}-{self.cloud.world.new_hex(8)}"
+            inputs["metadata"] = metadata
+        if not _is_custom(resource_type):
+            return inputs, list(sdk.input_problems(resource_type, wire.plain(inputs)))
+        missing = [key for key in ("apiVersion", "kind") if key not in inputs]
+        return inputs, [(key, "is required") for key in missing]
+
+    def replaces(self, resource_type: str, old: dict[str, Json], new: dict[str, Json]) -> tuple[list[str], bool]:
+        """By the table of create-only inputs; an object that keeps its fixed name goes first."""
+        paths = create_only.replacing(resource_type, old, new)
+        same = all(
+            old.get("metadata", {}).get(key) == new.get("metadata", {}).get(key) for key in ("name", "namespace")
+        )
+        return paths, bool(paths) and resource_type != RELEASE and same
+
+    def _outputs(self, urn: str) -> list[str]:
+        return [] if _is_custom(wire.type_of(urn)) else super()._outputs(urn)
+
+    def create(
+        self, urn: str, inputs: dict[str, Json], config: dict[str, Json], timeout: float
+    ) -> tuple[str, dict[str, Json]]:
+        """Make an object or a release, and wait until it works."""
+        del timeout
+        kube = self._kube(config)
+        item = self._object(kube, wire.type_of(urn), inputs)
+        key = (item.type, item.namespace, item.name)
+        if key in kube.objects:
+            raise RefusedError(
+                f'cannot re-use a name that is still in use: release "{item.name}"'
+                if item.type == RELEASE
+                else f'{item.type.split(":")[-1]} "{item.name}" already exists'
+            )
+        self._admit(kube, item)
+        kube.objects[key] = item
+        try:
+            item.outputs = self._bring_up(kube, item)
+        except _NotReadyError as reason:
+            if item.type == RELEASE and (inputs.get("atomic") or (inputs.get("cleanupOnFail") is None and False)):
+                del kube.objects[key]
+                raise RefusedError(
+                    f'Helm release "{item.id}" was created, but failed to initialize completely, and was rolled back:'
+                    f" context deadline exceeded (the double's reasons: {reason})"
+                ) from None
+            item.outputs = _seen(item)
+            raise HalfMadeError(
+                item.id,
+                inputs,
+                item.outputs,
+                f"the Kubernetes API server reported that {item.id} failed to fully initialize or become live: timed"
+                f" out waiting for the condition (the double's reasons: {reason})",
+            ) from None
+        return item.id, item.outputs
+
+    def update(self, urn: str, identity: str, inputs: dict[str, Json], config: dict[str, Json]) -> dict[str, Json]:
+        """Change an object or a release, and wait until it works."""
+        kube = self._kube(config)
+        item = self._find(kube, wire.type_of(urn), identity)
+        if item is None:
+            raise RefusedError(f"{wire.type_of(urn).split(':')[-1]} {identity} not found")
+        changed = self._object(kube, item.type, inputs)
+        self._admit(kube, changed)
+        item.inputs = inputs
+        try:
+            item.outputs = self._bring_up(kube, item)
+        except _NotReadyError as reason:
+            raise HalfMadeError(
+                item.id, inputs, _seen(item), f"timed out waiting for the condition (the double's reasons: {reason})"
+            ) from None
+        return item.outputs
+
+    def delete(self, urn: str, identity: str, config: dict[str, Json]) -> None:
+        """Remove an object; whatever a finalizer holds stays."""
+        kube = self._kube(config)
+        item = self._find(kube, wire.type_of(urn), identity)
+        if item is None:
+            self.cloud.world.late.append(f"{wire.type_of(urn).split(':')[-1]} {identity}")
+            return
+        self._remove(kube, item)
+
+    def read(self, urn: str, identity: str, config: dict[str, Json]) -> tuple[dict[str, Json], dict[str, Json]] | None:
+        """What is there."""
+        item = self._find(self._kube(config), wire.type_of(urn), identity)
+        return (item.inputs, item.outputs) if item else None
+
+    # The cluster.
+
+    def _kube(self, config: dict[str, Json]) -> Kube:
+        """The cluster that the kubeconfig leads to, if the deployer is let in."""
+        world = self.cloud.world
+        kube = world.kubes.get(_server(config) or "")
+        if kube is None:
+            raise RefusedError(
+                "configured Kubernetes cluster is unreachable: unable to load schema information from the API server"
+            )
+        cluster = kinds_eks.cluster_named(world, kube.cluster_name)
+        user = json.loads(config["kubeconfig"])["users"][0]["user"]["exec"]
+        if user["command"] != "aws" or kube.cluster_name not in user["args"]:
+            raise DoubleError(f"a kubeconfig whose token is not for {kube.cluster_name}: {user}")
+        creator = cluster.inputs.get("accessConfig", {}).get("bootstrapClusterCreatorAdminPermissions", True)
+        entered = any(
+            each.inputs["principalArn"] == DEPLOYER
+            for kind in (ENTRY, ENTRY_POLICY)
+            for each in world.pointing(kind, "clusterName", kube.cluster_name)
+        )
+        if not creator and not entered:
+            raise RefusedError("the server has asked for the client to provide credentials")
+        return kube
+
+    def _object(self, kube: Kube, resource_type: str, inputs: dict[str, Json]) -> KubeObject:
+        if resource_type == RELEASE:
+            return KubeObject(
+                RELEASE,
+                inputs.get("namespace") or "default",
+                inputs.get("name") or self._release_name(inputs),
+                inputs,
+                {},
+            )
+        metadata = inputs["metadata"]
+        namespace = (metadata.get("namespace") or "default") if _in_namespace(kube, resource_type) else ""
+        return KubeObject(resource_type, namespace, metadata["name"], inputs, {})
+
+    def _release_name(self, inputs: dict[str, Json]) -> str:
+        return f"{inputs['chart'].rsplit('/', 1)[-1]}-{self.cloud.world.new_hex(8)}"
+
+    def _find(self, kube: Kube, resource_type: str, identity: str) -> KubeObject | None:
+        return next((each for each in kube.of_type(resource_type) if each.id == identity), None)
+
+    def _admit(self, kube: Kube, item: KubeObject) -> None:
+        """What the API server asks before it takes an object."""
+        kind = item.type.rsplit(":", 1)[-1]
+        if _is_custom(item.type):
+            version = item.type.split(":")[1]
+            if (version, kind) not in kube.definitions:
+                raise RefusedError(f'no matches for kind "{kind}" in version "{version}"')
+        if item.namespace and not kube.find(NAMESPACE, "", item.namespace):
+            raise RefusedError(f'namespaces "{item.namespace}" not found')
+        for release in kube.of_type(RELEASE):
+            chart = _chart(release)
+            port = chart.webhooks(release.inputs.get("values", {})).get(kind)
+            if port is not None and release is not item:
+                problems = [*self._pod_problems(kube), *self._webhook_problems(kube, port)]
+                if problems:
+                    raise RefusedError(
+                        f"Internal error occurred: failed calling webhook of {release.id}: failed to call webhook: Post"
+                        f' "https://{release.name}.{release.namespace}.svc:443": context deadline exceeded'
+                        f" (the double's reasons: {'; '.join(problems)})"
+                    )
+
+    def _webhook_problems(self, kube: Kube, port: int) -> Iterator[str]:
+        world = self.cloud.world
+        control_plane = kinds_eks.cluster_named(world, kube.cluster_name).outputs["vpcConfig"]["clusterSecurityGroupId"]
+        for nodes in kinds_eks.running_nodes(world, kube.cluster_name):
+            if not network.admits(world, kinds_eks.node_groups(world, nodes), control_plane, port):
+                yield f"the nodes do not admit the control plane on {port}"
+
+    def _pod_problems(self, kube: Kube) -> Iterator[str]:
+        """Why a pod does not start."""
+        world = self.cloud.world
+        nodes = kinds_eks.running_nodes(world, kube.cluster_name)
+        if not nodes:
+            yield "no nodes available to schedule pods"
+        if "coredns" not in kinds_eks.addons(world, kube.cluster_name):
+            yield "no DNS"
+        for each in nodes:
+            if not all(network.reaches_internet(world, subnet) for subnet in each.inputs["subnetIds"]):
+                yield "the nodes do not reach the registries of images"
+            groups = kinds_eks.node_groups(world, each)
+            if not any(network.admits(world, groups, group, 53, "udp") for group in groups):
+                yield "the nodes do not admit each other"
+
+    def _bring_up(self, kube: Kube, item: KubeObject) -> dict[str, Json]:
+        """What happens in the cluster for an object, waited for as the provider waits."""
+        happens: dict[str, Callable[[Kube, KubeObject], dict[str, Json]]] = {
+            RELEASE: self._install,
+            DEPLOYMENT: self._roll_out,
+            DAEMON_SET: self._roll_out,
+            SERVICE: self._find_endpoints,
+            INGRESS: self._get_address,
+        }
+        return {**_seen(item), **happens.get(item.type, lambda _kube, _item: {})(kube, item)}
+
+    def _install(self, kube: Kube, item: KubeObject) -> dict[str, Json]:
+        chart, values = _chart(item), item.inputs.get("values", {})
+        makes, account = chart.account(values)
+        problems = list(self._pod_problems(kube))
+        if not makes and kube.find(ACCOUNT, item.namespace, account) is None:
+            problems.append(f'serviceaccount "{account}" not found')
+        known = [kind for _, kind in kube.definitions]
+        problems += [f'no matches for kind "{kind}"' for kind in chart.needs(values) if kind not in known]
+        if chart.calls_itself:
+            for port in set(chart.webhooks(values).values()):
+                problems += self._webhook_problems(kube, port)
+        if problems:
+            raise _NotReadyError("; ".join(problems))
+        kube.definitions.update(chart.kinds(values))
+        revision = item.outputs.get("status", {}).get("revision", 0) + 1
+        return {
+            "name": item.name,
+            "status": {
+                "name": item.name,
+                "namespace": item.namespace,
+                "status": "deployed",
+                "revision": revision,
+                "version": item.inputs.get("version", "0.0.0"),
+                "chart": item.inputs["chart"],
+                "appVersion": item.inputs.get("version", "0.0.0"),
+            },
+            "resourceNames": {},
+        }
+
+    def _roll_out(self, kube: Kube, item: KubeObject) -> dict[str, Json]:
+        template = item.inputs["spec"]["template"]
+        problems = list(self._pod_problems(kube))
+        account = template["spec"].get("serviceAccountName")
+        if account and kube.find(ACCOUNT, item.namespace, account) is None:
+            problems.append(f'serviceaccount "{account}" not found')
+        wanted = item.inputs["spec"]["selector"].get("matchLabels", {})
+        if not wanted.items() <= template["metadata"].get("labels", {}).items():
+            raise RefusedError(
+                "spec.template.metadata.labels: Invalid value: `selector` does not match template `labels`"
+            )
+        if problems:
+            raise _NotReadyError("; ".join(problems))
+        return {"status": {"replicas": item.inputs["spec"].get("replicas", 1)}}
+
+    def _find_endpoints(self, kube: Kube, item: KubeObject) -> dict[str, Json]:
+        selector = item.inputs["spec"].get("selector")
+        if selector:
+            self._wait_for(lambda: self._pods_with(kube, item.namespace, selector), "Service does not target any Pods")
+        return {"status": {"loadBalancer": {}}}
+
+    def _pods_with(self, kube: Kube, namespace: str, selector: Mapping[str, str]) -> bool:
+        return any(
+            selector.items() <= each.inputs["spec"]["template"]["metadata"].get("labels", {}).items()
+            for each in kube.of_type(DEPLOYMENT)
+            if each.namespace == namespace
+        )
+
+    def _get_address(self, kube: Kube, item: KubeObject) -> dict[str, Json]:
+        world = self.cloud.world
+        class_name = item.inputs["spec"].get("ingressClassName", "")
+        found = kube.find(INGRESS_CLASS, "", class_name)
+        if found is None or found.inputs["spec"].get("controller") != balancers.CONTROLLER:
+            raise _NotReadyError(f"no controller answers for ingress class {class_name!r}")
+        for backend in _backends(item):
+            self._wait_for(
+                lambda backend=backend: kube.find(SERVICE, item.namespace, backend) is not None,
+                f"Service {backend} does not exist",
+            )
+        if not list(balancers.controller_problems(world, kube, "")):
+            item.finalizers = [balancers.FINALIZER]
+        problems = list(balancers.balancer_problems(world, kube, item))
+        if problems:
+            raise _NotReadyError("; ".join(problems))
+        item.finalizers = [balancers.FINALIZER]
+        host = balancers.make(world, kube, item)
+        return {"status": {"loadBalancer": {"ingress": [{"hostname": host}]}}}
+
+    def _wait_for(self, happened: Callable[[], bool], otherwise: str) -> None:
+        if not self.cloud.changed.wait_for(happened, PATIENCE_SECONDS):
+            raise _NotReadyError(otherwise)
+
+    def _remove(self, kube: Kube, item: KubeObject) -> None:
+        world = self.cloud.world
+        if item.type == NAMESPACE:
+            for each in [each for each in kube.objects.values() if each.namespace == item.name]:
+                self._remove(kube, each)
+        if item.finalizers:
+            problems = list(balancers.controller_problems(world, kube, "elasticloadbalancing:DeleteLoadBalancer"))
+            class_name = item.inputs["spec"].get("ingressClassName", "")
+            if kube.find(INGRESS_CLASS, "", class_name) is None:
+                problems.append(f"ingress class {class_name!r} is gone")
+            if problems:
+                raise RefusedError(
+                    f"{item.type.rsplit(':', 1)[-1]} {item.id} is still there: timed out waiting for finalizers"
+                    f" {item.finalizers} (the double's reasons: {'; '.join(problems)})"
+                )
+            balancers.clear(world, kube, item)
+        if item.type == RELEASE:
+            chart, values = _chart(item), item.inputs.get("values", {})
+            if not chart.keeps_kinds(values):
+                for definition in chart.kinds(values):
+                    kube.definitions.pop(definition, None)
+                    for each in [*kube.of_type(":".join(("kubernetes", *definition)))]:
+                        del kube.objects[each.type, each.namespace, each.name]
+        del kube.objects[item.type, item.namespace, item.name]
+
+
+class _NotReadyError(Exception):
+    """What was made does not come up."""
+
+
+def _chart(release: KubeObject):
+    name = release.inputs["chart"].rsplit("/", 1)[-1]
+    if name not in CHARTS:
+        raise DoubleError(f"the cluster does not know the chart {name}: give it a Chart")
+    return CHARTS[name]
+
+
+def _backends(ingress: KubeObject) -> list[str]:
+    return [
+        path["backend"]["service"]["name"]
+        for rule in ingress.inputs["spec"].get("rules", [])
+        for path in rule["http"]["paths"]
+    ]
+
+
+def _is_custom(resource_type: str) -> bool:
+    try:
+        sdk.outputs_of(resource_type)
+    except sdk.UnknownTypeError:
+        return True
+    return False
+
+
+def _in_namespace(kube: Kube, resource_type: str) -> bool:
+    _, version, kind = resource_type.split(":")
+    return kube.definitions.get((version, kind), resource_type not in CLUSTER_WIDE)
+
+
+def _server(config: dict[str, Json]) -> str | None:
+    text = config.get("kubeconfig")
+    if not text or text == wire.UNKNOWN:
+        return None
+    return json.loads(text)["clusters"][0]["cluster"]["server"]
+
+
+def _seen(item: KubeObject) -> dict[str, Json]:
+    """An object as the API server shows it."""
+    if item.type == RELEASE:
+        return dict(item.inputs)
+    metadata = {
+        **item.inputs["metadata"],
+        **({"namespace": item.namespace} if item.namespace else {}),
+        "uid": f"uid-of-{item.id}",
+        "generation": 1,
+    }
+    return {"spec": {}, **item.inputs, "metadata": metadata}

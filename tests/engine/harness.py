@@ -1,0 +1,293 @@
+"""Runs the project under the real `pulumi` command, against the doubles, in a folder of its own.
+
+The program runs inside this process (an inline program of the Automation API), so the `pulumi` binary is all it takes:
+no language host, no plugin, no network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pulumi import automation
+from pulumi.automation import events
+from ruamel.yaml import YAML
+
+from .doubles import wire
+from .doubles.aws import Aws
+from .doubles.eks import Eks
+from .doubles.kubernetes import Kubernetes
+from .doubles.provider import Cloud, serving
+from .doubles.tls import Tls
+from .doubles.world import World
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = ("__main__.py", "settings.py", "components", "iam_policies", "Pulumi.yaml")
+REGIONS = {"dev": "ap-northeast-2"}
+"""Of each stack file."""
+
+
+class _Pulumi(automation.PulumiCommand):
+    """The command, which says under which process id it runs."""
+
+    running: subprocess.Popen[str] | None = None
+
+    def run(self, args, cwd, additional_env, on_output=None, on_error=None):
+        """Run it, and remember the process meanwhile."""
+        del on_output, on_error
+        environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "KUBE", "PULUMI_"))},
+            **additional_env,
+        }
+        with subprocess.Popen(  # noqa: S603 our own arguments
+            [self.command, "--non-interactive", *args],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=cwd,
+            env=environment,
+            text=True,
+        ) as process:
+            self.running = process
+            out, err = process.communicate()
+        result = automation._cmd.CommandResult(out, err, process.returncode)
+        if process.returncode:
+            raise automation.errors.create_command_error(result)
+        return result
+
+
+class _Stack(automation.Stack):
+    """A stack that does not ask for outputs and history after each update: four processes less."""
+
+    def outputs(self) -> automation.OutputMap:
+        """Read from the exported state instead."""
+        return {}
+
+    def info(self, show_secrets: bool = True) -> automation.UpdateSummary | None:
+        """Nobody reads it."""
+        del show_secrets
+        return automation.UpdateSummary("update", None, "", {}, {}, "succeeded", None, None)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the engine plans or did to one resource."""
+
+    operation: str
+    urn: str
+    paths: tuple[str, ...] = ()
+    """The inputs that differ."""
+
+    @property
+    def label(self) -> str:
+        """Type's last part and name: `Subnet network-public-a`."""
+        return f"{wire.type_of(self.urn).split(':')[-1]} {wire.name_of(self.urn)}"
+
+
+@dataclass
+class Outcome:
+    """How one command of the engine went."""
+
+    steps: list[Step] = field(default_factory=list[Step])
+    """In the order in which they ended."""
+    failed: list[Step] = field(default_factory=list[Step])
+    messages: list[str] = field(default_factory=list[str])
+    """Warnings and errors."""
+    error: str = ""
+
+    def of(self, *operations: str) -> set[str]:
+        """The labels of what was done."""
+        return {each.label for each in self.steps if each.operation in operations}
+
+    @property
+    def changes(self) -> dict[str, set[str]]:
+        """What was created, updated, replaced, deleted, by operation, without what stayed."""
+        named = {
+            "create": "create",
+            "create-replacement": "replace",
+            "delete": "delete",
+            "replace": "replace",
+            "update": "update",
+        }
+        found: dict[str, set[str]] = {}
+        for each in self.steps:
+            if each.operation in named:
+                found.setdefault(named[each.operation], set()).add(each.label)
+        return found
+
+    def order(self, operation: str) -> list[str]:
+        """The labels of one operation, in the order in which they ended."""
+        return [each.label for each in self.steps if each.operation == operation]
+
+
+@dataclass
+class Lab:
+    """The engine, the doubles and a folder for everything that they write. One for all tests of a run."""
+
+    command: _Pulumi
+    cloud: Cloud
+    debug_providers: str
+    home: Path
+
+
+@contextmanager
+def laboratory(home: Path) -> Generator[Lab]:
+    """Start the doubles."""
+    cloud = Cloud(World("nowhere"))
+    with serving(Aws(cloud), Kubernetes(cloud), Tls(cloud), Eks(cloud)) as addresses:
+        command = _Pulumi()
+        cloud.engine = lambda: command.running.pid if command.running else 0
+        yield Lab(command, cloud, addresses, home)
+
+
+class Deployment:
+    """One stack of a copy of the program, with the world that it is deployed to."""
+
+    def __init__(self, lab: Lab, folder: Path, stack: str = "dev", world: World | None = None) -> None:
+        """Copy the program and open the stack; a folder that is there is taken as it is."""
+        self.lab, self.folder, self.name = lab, folder, stack
+        self.world = world or World(REGIONS[stack])
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            (folder / "backend").mkdir()
+            for each in (*PROGRAM, f"Pulumi.{stack}.yaml"):
+                _copy(ROOT / each, folder / each)
+        self._workspace = automation.LocalWorkspace(
+            work_dir=str(folder),
+            program=self._program,
+            pulumi_command=lab.command,
+            pulumi_home=str(lab.home),
+            env_vars={
+                "PULUMI_BACKEND_URL": f"file://{folder}/backend",
+                "PULUMI_CONFIG_PASSPHRASE": "for tests",
+                "PULUMI_DEBUG_PROVIDERS": lab.debug_providers,
+                "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+                "PULUMI_SKIP_UPDATE_CHECK": "true",
+                "PULUMI_HOME": str(lab.home),
+            },
+        )
+        exists = (folder / "backend" / ".pulumi" / "stacks" / "eks-foundation" / f"{stack}.json").exists()
+        mode = automation._stack.StackInitMode.SELECT if exists else automation._stack.StackInitMode.CREATE
+        self._stack = _Stack(stack, self._workspace, mode)
+
+    def branch(self, folder: Path) -> Deployment:
+        """An independent copy of program, state and world as they are now."""
+        shutil.copytree(self.folder, folder)
+        return Deployment(self.lab, folder, self.name, self.world.copy())
+
+    # The program.
+
+    def configure(self, change: Callable[[dict[str, Any]], None]) -> None:
+        """Edit the stack file; the function gets the project's keys, without its namespace."""
+        path = self.folder / f"Pulumi.{self.name}.yaml"
+        yaml = YAML()
+        document = yaml.load(path)
+        values = {key.split(":", 1)[1]: value for key, value in document["config"].items()}
+        change(values)
+        document["config"] = {f"eks-foundation:{key}": value for key, value in values.items()}
+        with path.open("w") as file:
+            yaml.dump(document, file)
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replace text of the program that stands there exactly once."""
+        file = self.folder / path
+        text = file.read_text()
+        if text.count(old) != 1:
+            raise AssertionError(f"{path} should contain {old!r} exactly once, contains it {text.count(old)} times")
+        file.write_text(text.replace(old, new))
+
+    def _program(self) -> None:
+        runpy.run_path(str(self.folder / "__main__.py"), run_name="__main__")
+
+    @contextmanager
+    def _running(self) -> Generator[None]:
+        """Let the program import its own modules and not those of another copy; give the doubles our world."""
+        own = {"components", "iam_policies", "settings"}
+        others = {key: sys.modules.pop(key) for key in [*sys.modules] if key.split(".")[0] in own}
+        sys.path.insert(0, str(self.folder))
+        self.lab.cloud.world = self.world
+        try:
+            yield
+        finally:
+            sys.path.remove(str(self.folder))
+            for key in [each for each in sys.modules if each.split(".")[0] in own]:
+                del sys.modules[key]
+            sys.modules.update(others)
+            self.lab.cloud.world = World("nowhere")
+
+    # The commands.
+
+    def preview(self) -> Outcome:
+        """`pulumi preview`."""
+        return self._run(self._stack.preview)
+
+    def up(self) -> Outcome:
+        """`pulumi up`."""
+        return self._run(self._stack.up)
+
+    def refresh(self, **options: Any) -> Outcome:
+        """`pulumi refresh`."""
+        return self._run(self._stack.refresh, **options)
+
+    def destroy(self) -> Outcome:
+        """`pulumi destroy`."""
+        return self._run(self._stack.destroy)
+
+    def command(self, *args: str) -> str:
+        """Any other command on the stack; its output."""
+        with self._running():
+            result = self.lab.command.run([*args, "--stack", self.name], str(self.folder), {**self._workspace.env_vars})
+        return result.stdout
+
+    def _run(self, command: Callable[..., object], **options: Any) -> Outcome:
+        outcome = Outcome()
+        with self._running():
+            try:
+                command(on_event=lambda event: _note(outcome, event), color="never", **options)
+            except automation.CommandError as error:
+                outcome.error = str(error)
+        return outcome
+
+    @property
+    def state(self) -> list[dict[str, Any]]:
+        """The resources in the engine's state."""
+        return self.checkpoint.get("resources", [])
+
+    @property
+    def checkpoint(self) -> dict[str, Any]:
+        """The whole state, with pending operations."""
+        path = self.folder / "backend" / ".pulumi" / "stacks" / "eks-foundation" / f"{self.name}.json"
+        return json.loads(path.read_text())["checkpoint"]["latest"] or {}
+
+    @property
+    def outputs(self) -> Mapping[str, Any]:
+        """The outputs of the stack."""
+        return next((each.get("outputs", {}) for each in self.state if each["type"] == "pulumi:pulumi:Stack"), {})
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copy(source, target)
+
+
+def _note(outcome: Outcome, event: events.EngineEvent) -> None:
+    if event.res_outputs_event:
+        outcome.steps.append(_step(event.res_outputs_event.metadata))
+    if event.res_op_failed_event:
+        outcome.failed.append(_step(event.res_op_failed_event.metadata))
+    if event.diagnostic_event and event.diagnostic_event.severity in ("warning", "error"):
+        outcome.messages.append(event.diagnostic_event.message.strip())
+
+
+def _step(metadata: events.StepEventMetadata) -> Step:
+    return Step(str(metadata.op.value), metadata.urn, tuple(sorted(metadata.detailed_diff or metadata.diffs or ())))
