@@ -158,7 +158,7 @@ class _Wiring:
         self.providers = self._providers()
         self.roles = {text(properties(role), "arn"): role for role in graph.of_type("aws:iam/role:Role")}
         self.policies = _policies(graph)
-        self.nodes = [_Nodes(graph, group) for group in graph.resources.values() if group.type in _NODE_GROUPS]
+        self.nodes = [_Nodes(graph, resource) for resource in graph.resources.values() if _brings_nodes(resource)]
         named = [properties(resource) for resource in graph.of_type(ADDON, _ASSOCIATION)]
         self.agents = {text(values, "clusterName") for values in named if text(values, "addonName") == AGENT}
         self.several = len({c.name for c in self.clusters} | {text(values, "clusterName") for values in named}) > 1
@@ -335,7 +335,7 @@ class _Nodes:
     def __init__(self, graph: Graph, group: Resource) -> None:
         values = properties(group)
         self.group = group
-        self.cluster = text(values, "clusterName")
+        self.cluster = text(values, "clusterName") or text(values, "name")
         self.role_arn = text(values, "nodeRoleArn")
         self.options: object = None
         wanted = {text(values, "launchTemplate", "id"), text(values, "launchTemplate", "name")} - {""}
@@ -362,6 +362,14 @@ class _Nodes:
             return Decision(False, f"{group} keeps its metadata service to itself: token required, one hop")
         # Then it depends on the image, on the account's defaults, and on what EKS puts into a template of its own.
         return _unseen(f"no launch template in the program sets both httpTokens and httpPutResponseHopLimit of {group}")
+
+
+def _brings_nodes(resource: Resource) -> bool:
+    if resource.type != "eks:index:Cluster":
+        return resource.type in _NODE_GROUPS
+    values = properties(resource)  # of its own accord it makes a node group inside, with a role of its own
+    others = at(values, "skipDefaultNodeGroup"), at(values, "fargate"), at(values, "autoMode", "enabled")
+    return not any(others)
 
 
 def _cluster(resource: Resource) -> Cluster:

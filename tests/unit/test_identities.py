@@ -199,8 +199,16 @@ def test_a_trust_policy_that_is_not_known_yet_is_undecided():
 
 
 def test_the_packaged_cluster_answers_for_its_issuer_and_the_provider_inside():
-    packaged = resource("eks:index:Cluster", "dev", name="dev", oidcProviderUrl=ISSUER, oidcProviderArn=PROVIDER_ARN)
-    assert only_way(packaged, role(), service_account()).decision.admitted, "it registers its issuer itself"
+    packaged = resource(
+        "eks:index:Cluster",
+        "dev",
+        name="dev",
+        oidcProviderUrl=ISSUER,
+        oidcProviderArn=PROVIDER_ARN,
+        skipDefaultNodeGroup=True,
+    )
+    decision = only_way(packaged, role(), service_account()).decision
+    assert (decision.admitted, decision.caveats) == (True, ()), "it registers its issuer itself"
 
 
 def test_of_a_cluster_made_elsewhere_the_provider_is_taken_for_granted():
@@ -315,6 +323,26 @@ def test_a_node_role_of_two_groups_is_told_once_with_the_sure_reason():
     unsure = resource("aws:eks/nodeGroup:NodeGroup", "other", clusterName="dev", nodeRoleArn=NODE_ARN)
     ways = identity(unsure, *OPEN, deployment()).ways
     assert [(way.role_arn, way.decision.admitted) for way in ways] == [(NODE_ARN, True)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "perhaps"),
+    [
+        ({}, True),
+        ({"skipDefaultNodeGroup": True}, False),
+        ({"fargate": True}, False),
+        ({"autoMode": {"enabled": True}}, False),
+    ],
+)
+def test_nodes_inside_a_packaged_cluster_perhaps_give_their_role(settings: Any, perhaps: bool):
+    ways = identity(resource("eks:index:Cluster", "dev", name="dev", **settings), deployment()).ways
+    assert [way.decision.undecided for way in ways] == ([True] if perhaps else [])
+
+
+@pytest.mark.parametrize("kind", ["NodeGroup", "NodeGroupV2", "ManagedNodeGroup"])
+def test_packaged_nodes_perhaps_give_their_role(kind: str):
+    ways = identity(resource(f"eks:index:{kind}", "nodes", nodeRoleArn=NODE_ARN), deployment()).ways
+    assert [(way.role_arn, way.decision.undecided) for way in ways] == [(NODE_ARN, True)]
 
 
 # ---- several clusters ------------------------------------------------------------------------------------------------
