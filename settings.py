@@ -193,6 +193,15 @@ def _contradictions(settings: StackSettings) -> Iterator[Problem]:
                     allowed=f"at least {cluster.addresses}: maxSize x (1 + podsPerNode) over all node groups",
                     change="choose a larger CIDR, another zone, a smaller maxSize or podsPerNode",
                 )
+        for name, group in cluster.node_groups.items() if cluster is not None else ():
+            if strange := [zone for zone in group.zones if zone not in network.zones]:
+                yield Problem(
+                    path=f"cluster.nodeGroups.{name}.zones",
+                    what="zones that the network does not have",
+                    value=", ".join(strange),
+                    allowed=", ".join(network.zones),
+                    change="choose among these, or add the zone to network.zones",
+                )
         if network.nat == "none" and ingress is not None:
             yield Problem(
                 path="network.nat",

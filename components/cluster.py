@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -23,6 +23,7 @@ from components.trust import policy_text, service_statement
 from components.versions import KUBERNETES
 
 KUBELET_PORT = 10250
+CONTROL_PLANE_ZONES = 2
 CONTROL_PLANE_LOGS = ("api", "audit", "authenticator", "controllerManager", "scheduler")
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
 RETENTION_DAYS = (
@@ -107,12 +108,14 @@ DATA_DEVICE = {"al2023": "/dev/xvda", "bottlerocket": "/dev/xvdb"}
 
 
 class NodeGroupSettings(Section):
-    """One entry of `cluster.nodeGroups`: a managed node group over all private subnets."""
+    """One entry of `cluster.nodeGroups`: a managed node group in private subnets."""
 
     instance_types: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         description="Instance types, of one architecture; several only make sense with spot capacity."
     )
-    min_size: Annotated[int, Field(ge=0)] = Field(description="Fewest nodes.")
+    min_size: Annotated[int, Field(ge=0)] = Field(
+        description="Fewest nodes. Before raising it above the live size, scale there: EKS refuses it otherwise."
+    )
     max_size: Annotated[int, Field(ge=1)] = Field(description="Most nodes.")
     initial_size: Annotated[int, Field(ge=0)] | None = Field(
         default=None,
@@ -123,6 +126,10 @@ class NodeGroupSettings(Section):
     )
     capacity: Literal["on-demand", "spot"] = Field(default="on-demand", description="How the nodes are bought.")
     operating_system: Literal["al2023", "bottlerocket"] = Field(default="al2023", description="The node image.")
+    zones: tuple[str, ...] = Field(
+        default=(),
+        description="Zones of its nodes; all where left out. A change of them replaces the group.",
+    )
     pods_per_node: Annotated[int, Field(ge=4, le=250)] = Field(
         default=29, description="Pod addresses to plan for on one node; 29 is what an m5.large holds."
     )
@@ -187,8 +194,8 @@ class ClusterArgs:
     settings: ClusterSettings
     region: str
     vpc_id: pulumi.Input[str]
-    subnet_ids: Sequence[pulumi.Input[str]]
-    """Private subnets in two or more zones: nodes, and the network interfaces of the control plane."""
+    subnet_ids: Mapping[str, pulumi.Input[str]]
+    """Private subnets by zone, two or more: of nodes, and in the first two zones of the control plane."""
     aws_provider: aws.Provider
     network_ready: Sequence[pulumi.Resource] = ()
     """What nodes need to reach the control plane and the registries: routes, NAT, endpoints."""
@@ -273,7 +280,9 @@ class Cluster(pulumi.ComponentResource):
             version=settings.kubernetes_version,
             service_role=cluster_role,
             vpc_id=args.vpc_id,
-            subnet_ids=list(args.subnet_ids),
+            # EKS never lets a control plane into another zone, so a zone that is added later is for nodes only.
+            # https://docs.aws.amazon.com/eks/latest/userguide/network-reqs.html
+            subnet_ids=list(args.subnet_ids.values())[:CONTROL_PLANE_ZONES],
             endpoint_private_access=True,
             endpoint_public_access=bool(settings.public_access_cidrs),
             public_access_cidrs=list(settings.public_access_cidrs) or None,
@@ -418,7 +427,7 @@ class Cluster(pulumi.ComponentResource):
                     f"{name}-{key_}",
                     cluster_name=settings.name,
                     node_role_arn=node_role.arn,
-                    subnet_ids=list(args.subnet_ids),
+                    subnet_ids=[args.subnet_ids[zone] for zone in group.zones or args.subnet_ids],
                     version=settings.kubernetes_version,
                     ami_type=AMI_TYPES[group.operating_system, architecture_of(group.instance_types[0])],
                     capacity_type={"on-demand": "ON_DEMAND", "spot": "SPOT"}[group.capacity],

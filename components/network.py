@@ -55,7 +55,10 @@ class NetworkSettings(Section):
         default="10.0.0.0/16", description="Address range of the VPC, private, /16 to /21."
     )
     zones: Annotated[tuple[str, ...], AfterValidator(_check_zones)] = Field(
-        description="Availability zones by name, two or more. A single NAT gateway stands in the first."
+        description=(
+            "Availability zones by name, two or more. The control plane stands in the first two for good, a single NAT "
+            "gateway in the first; a further zone goes to the end."
+        )
     )
     nat: Literal["none", "single", "per-zone"] = Field(
         default="single",
@@ -109,8 +112,10 @@ class Network(pulumi.ComponentResource):
     """
 
     vpc_id: pulumi.Output[str]
-    public_subnet_ids: list[pulumi.Output[str]]
-    private_subnet_ids: list[pulumi.Output[str]]
+    public_subnet_ids: dict[str, pulumi.Output[str]]
+    """By zone, in the order of the settings."""
+    private_subnet_ids: dict[str, pulumi.Output[str]]
+    """By zone, in the order of the settings."""
     ready: list[pulumi.Resource]
     """Tagged subnets that traffic can leave: what uses the network depends on these, and is gone before them."""
 
@@ -252,8 +257,8 @@ class Network(pulumi.ComponentResource):
             ]
 
         self.vpc_id = vpc.id
-        self.public_subnet_ids = [made.id for made in public.values()]
-        self.private_subnet_ids = [made.id for made in private.values()]
+        self.public_subnet_ids = {zone: made.id for zone, made in public.items()}
+        self.private_subnet_ids = {zone: made.id for zone, made in private.items()}
         self.register_outputs(
             {
                 "vpc_id": self.vpc_id,

@@ -138,15 +138,19 @@ class OidcIrsa(pulumi.ComponentResource):
     def __init__(self, name: str, args: OidcIrsaArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("eks-foundation:index:OidcIrsa", name, None, opts)
         settings = args.settings
-        thumbprints: pulumi.Input[Sequence[str]] | None = {
-            "derive": lambda: tls.get_certificate_output(
-                url=args.issuer_url, opts=pulumi.InvokeOutputOptions(parent=self)
-            ).apply(
-                lambda chain: [top_thumbprint([(each.is_ca, each.sha1_fingerprint) for each in chain.certificates])]
-            ),
-            "pinned": lambda: list(settings.pinned_thumbprints),
-            "omit": lambda: None,
-        }[settings.thumbprint]()
+        thumbprints: pulumi.Input[Sequence[str]] | None = None
+        if settings.thumbprint == "pinned":
+            thumbprints = list(settings.pinned_thumbprints)
+        elif settings.thumbprint == "derive":
+            # Without a provider of its own the look-up would add a default one, and to the update only: in a preview
+            # the issuer is not known, so nothing is looked up.
+            tls_provider = tls.Provider(f"{name}-tls", opts=pulumi.ResourceOptions(parent=self))
+            chain = tls.get_certificate_output(
+                url=args.issuer_url, opts=pulumi.InvokeOutputOptions(parent=self, provider=tls_provider)
+            )
+            thumbprints = chain.apply(
+                lambda found: [top_thumbprint([(each.is_ca, each.sha1_fingerprint) for each in found.certificates])]
+            )
         provider = aws.iam.OpenIdConnectProvider(
             f"{name}-provider",
             url=args.issuer_url,

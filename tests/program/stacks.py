@@ -52,7 +52,7 @@ def cluster(*, protect: bool = False, **settings: Any) -> Cluster:
             ),
             region=REGION,
             vpc_id="vpc-1",
-            subnet_ids=["subnet-a", "subnet-c"],
+            subnet_ids={"ap-northeast-2a": "subnet-a", "ap-northeast-2c": "subnet-c", "ap-northeast-2b": "subnet-b"},
             network_ready=[route],
             aws_provider=provider,
             protect=protect,

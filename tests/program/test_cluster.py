@@ -126,6 +126,19 @@ def test_the_node_role_holds_what_a_node_needs_and_no_more(run):
     }
 
 
+def test_the_control_plane_stays_in_the_first_two_zones_whatever_is_added(run):
+    assert run(stacks.cluster).one("Cluster", "cluster-eks").inputs["subnetIds"] == ["subnet-a", "subnet-c"]
+
+
+@pytest.mark.parametrize(
+    ("zones", "subnets"), [((), ["subnet-a", "subnet-c", "subnet-b"]), (("ap-northeast-2b",), ["subnet-b"])]
+)
+def test_nodes_stand_in_all_zones_or_in_those_of_their_group(run, zones, subnets):
+    group = stacks.NODES.model_copy(update={"zones": zones})
+    recording = run(lambda: stacks.cluster(node_groups={"system": group}))
+    assert recording.one("NodeGroup").inputs["subnetIds"] == subnets
+
+
 def test_a_size_that_an_autoscaler_has_moved_is_left_alone(run):
     assert list(run(stacks.cluster).one("NodeGroup").request.ignoreChanges) == ["scalingConfig.desiredSize"]
 

@@ -160,7 +160,11 @@ def test_extra_audiences_stand_beside_the_sts_audience(run):
 
 def test_a_derived_thumbprint_is_the_top_certificates_of_the_issuers_own_chain(run):
     recording = run(irsa)
-    assert [call.args["url"] for call in recording.calls] == [f"https://{ISSUER}"]
+    (call,) = recording.calls
+    assert call.args["url"] == f"https://{ISSUER}"
+    assert call.provider.startswith(f"{recording.one('tls', 'irsa-tls').urn}::"), (
+        "a default provider, made in the update only"
+    )
     assert recording.one("OpenIdConnectProvider").inputs["thumbprintLists"] == [TOP_CERTIFICATE["sha1Fingerprint"]]
 
 

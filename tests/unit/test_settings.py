@@ -114,6 +114,12 @@ REFUSED = {
         "one image",
         "second node group",
     ),
+    "a node group in a zone that the network lacks": (
+        {"cluster__nodeGroups__system__zones": ["ap-northeast-2b"]},
+        "cluster.nodeGroups.system.zones",
+        "ap-northeast-2a, ap-northeast-2c",
+        "network.zones",
+    ),
     "no node group": ({"cluster__nodeGroups": {}}, "cluster.nodeGroups", "1 or more", ""),
     "a node group that is no label": (
         {"cluster__nodeGroups__System": {"instanceTypes": ["t3.medium"], "minSize": 1, "maxSize": 1}},
