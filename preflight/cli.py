@@ -4,6 +4,7 @@ Exit codes: 0 fine, 1 a finding at error severity, 2 bad input, 3 the program fa
 """
 
 import sys
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 
 from preflight import program
 from preflight.errors import BadInputError, ProgramFailedError
+from preflight.report import Format
 
 app = typer.Typer(
     add_completion=False,
@@ -20,6 +22,12 @@ app = typer.Typer(
     help="Proves the wiring of a Pulumi Python program without cloud, credential or login.",
 )
 Stacks = Annotated[list[str] | None, typer.Argument(metavar="[STACK ...]", help="dev, or all where there is no dev.")]
+
+Output = Annotated[Path | None, typer.Option(metavar="FILE", help="Write there; the terminal still gets the text.")]
+AsOf = Annotated[
+    datetime | None,
+    typer.Option(metavar="DATE", formats=["%Y-%m-%d"], help="The day to judge at, such as 2027-01-31; else today."),
+]
 
 
 @app.callback()
@@ -38,6 +46,30 @@ def plan(context: typer.Context, stacks: Stacks = None) -> None:
         from preflight import plan as report
 
         report.show(running.checked())
+
+
+@app.command()
+def check(
+    context: typer.Context,
+    stacks: Stacks = None,
+    form: Annotated[Format, typer.Option("--format", help="What to write.")] = "text",
+    output: Output = None,
+    as_of: AsOf = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Only findings; nothing where there is none.")] = False,
+) -> None:
+    """Judge the stacks by every rule; exit 1 on an error."""
+    with program.start(context.obj, stacks or ()) as running:
+        from preflight import check as checking
+        from preflight.report import publish
+
+        day = _day(as_of)
+        refused = checking.refusals(running, day) if form in ("json", "sarif") else None
+        if refused:
+            publish(refused, form, output, quiet=True)
+        report = checking.run(running, day)
+    publish(report, form, output, quiet=quiet)
+    if report.count("error"):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -62,6 +94,10 @@ def access(
 
         for recordings in running.checked().values():
             report.show(recordings[-1], account)
+
+
+def _day(given: datetime | None) -> date:
+    return given.date() if given else date.today()  # noqa: DTZ011 the user's own day
 
 
 def main() -> None:
