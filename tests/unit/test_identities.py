@@ -8,7 +8,7 @@ from preflight.explanation import show
 from preflight.graph import UNKNOWN, Graph, Resource, Secret
 from preflight.identities import Identity, Way, explain, table
 from preflight.policies import Cause
-from preflight.workloads import workloads
+from preflight.workloads import SERVICE_ACCOUNT, workloads
 
 ACCOUNT = "111122223333"
 ISSUER = "https://oidc.eks.eu-central-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF"
@@ -86,7 +86,7 @@ def role(name: str = "app", assume_role_policy: Any = None, **values: Any) -> Re
 
 def service_account(role_arn: Any = ROLE_ARN, **annotations: Any) -> Resource:
     metadata = {"namespace": "shop", "name": "web", "annotations": {ROLE: role_arn, **annotations}}
-    return resource("kubernetes:core/v1:ServiceAccount", "web", metadata=metadata)
+    return resource(SERVICE_ACCOUNT, "web", metadata=metadata)
 
 
 def association(**changes: Any) -> Resource:
@@ -183,7 +183,7 @@ def test_what_the_webhook_does_not_take_as_a_role_gives_nothing(written: str):
     way = only_way(cluster(), provider(), role(), service_account(written))
     assert not way.decision.admitted, "the pods start without credentials"
     assert not way.decision.undecided, "no role, whatever it might trust"
-    assert written in way.decision.reason
+    assert f"{written!r} is no role ARN; pods get no credentials" in way.decision.reason
 
 
 def test_an_arn_that_is_not_known_yet_is_undecided():
@@ -350,18 +350,26 @@ def test_packaged_nodes_perhaps_give_their_role(kind: str):
 
 def test_the_same_account_in_two_clusters_is_two_identities_each_with_the_issuer_of_its_own():
     other_issuer = ISSUER[:-1] + "0"
-    made: list[Resource] = [provider(), role()]
+    made: list[Resource] = [provider(), role("blue"), role("green")]
     for name, issuer in (("blue", ISSUER), ("green", other_issuer)):
         here = cluster(name, issuer)
         access = resource("pulumi:providers:kubernetes", name, waits_for=(here.urn,))
-        metadata = {"namespace": "shop", "name": "web", "annotations": {ROLE: ROLE_ARN}}
-        account = resource(
-            "kubernetes:core/v1:ServiceAccount", f"{name}-web", provider=f"{access.urn}::1", metadata=metadata
-        )
+        annotations = {ROLE: f"arn:aws:iam::{ACCOUNT}:role/{name}"}
+        metadata = {"namespace": "shop", "name": "web", "annotations": annotations}
+        account = resource(SERVICE_ACCOUNT, f"{name}-web", provider=f"{access.urn}::1", metadata=metadata)
         made += [here, access, account]
     blue, green = explain(Graph(made), "shop", "web")
     assert (str(blue), str(green)) == ("shop/web in blue", "shop/web in green")
-    assert [way.decision.admitted for way in (*blue.ways, *green.ways)] == [True, False], "the trust is blue's alone"
+    found = {way.role_arn[-5:]: way.decision.admitted for way in (*blue.ways, *green.ways)}
+    assert found == {"/blue": True, "green": False}, "both roles trust blue's issuer"
+    assert blue.ways[0].role_arn.endswith("blue"), "each account is in the cluster of its Kubernetes provider"
+
+
+def test_an_account_without_a_namespace_is_in_default():
+    made = resource(SERVICE_ACCOUNT, "web", metadata={"name": "web", "annotations": {ROLE: ROLE_ARN}})
+    app = role("app", trust("default", "web"))
+    found = identity(cluster(), provider(), app, made, namespace="default")
+    assert [way.decision.admitted for way in found.ways] == [True]
 
 
 # ---- rights ----------------------------------------------------------------------------------------------------------
@@ -496,7 +504,8 @@ def test_an_addon_is_wired_by_its_own_role_or_its_own_association(name: str, acc
     assert [(way.mechanism, way.decision.admitted) for way in found.ways] == [("IRSA", True)]
     own = addon(name, podIdentityAssociations=[{"serviceAccount": account, "roleArn": ROLE_ARN}])
     found = identity(cluster(), AGENT, role("app", POD_TRUST), own, namespace="kube-system", account=account)
-    assert [(way.mechanism, way.decision.admitted) for way in found.ways] == [("Pod Identity", True)]
+    found = [(way.mechanism, way.decision.admitted, way.decision.caveats) for way in found.ways]
+    assert found == [("Pod Identity", True, ())], "the agent of the add-on's own cluster hands the credentials out"
 
 
 # ---- the whole, and the report ---------------------------------------------------------------------------------------
@@ -598,7 +607,7 @@ def test_a_thousand_identities_are_wired_by_looking_up_and_not_by_searching():
         made.append(role(name, trust("shop", name)))
         made.append(
             resource(
-                "kubernetes:core/v1:ServiceAccount",
+                SERVICE_ACCOUNT,
                 name,
                 metadata={"namespace": "shop", "name": name, "annotations": {ROLE: arn}},
             )
