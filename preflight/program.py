@@ -386,7 +386,7 @@ def start(directory: Path, asked: Sequence[str] = (), modes: Sequence[str] = MOD
             yield Running(program, stacks, child, answer)
         finally:
             child.kill()
-            child.wait()
+            child.communicate()
 
 
 def _send(child: subprocess.Popen[str], request: str) -> None:

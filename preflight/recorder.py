@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import contextvars
 import gc
+import heapq
 import importlib.util
 import io
 import json
@@ -86,6 +87,14 @@ SETTINGS: Any = pulumi_settings.SETTINGS
 STACK_TYPE = "pulumi:pulumi:Stack"
 REFERENCE_TYPE = "pulumi:pulumi:StackReference"
 GET_RESOURCE = "pulumi:pulumi:getResource"
+
+
+def servicers() -> list[Any]:
+    """Return what serves the program's callbacks: empty until it registers one, or if pulumi is too old for any."""
+    try:
+        return importlib.import_module("pulumi.runtime._callbacks")._CallbackServicer._servicers
+    except (AttributeError, ImportError):
+        return []
 
 
 def plain_value(value: Any) -> Any:
@@ -358,9 +367,10 @@ class Monitor(pulumi_mocks.MockMonitor):
         return resource_pb2.ResourceInvokeResponse(**{"return": struct_of(answer)})
 
     def Call(self, request: Any) -> Any:  # noqa: N802
-        """Answer a method of a resource: unknown, as nobody is there to run it."""
-        self._note(request.tok, plain_struct(request.args), None, "stand-in")
-        return provider_pb2.CallResponse(**{"return": struct_of({"result": UNKNOWN})})
+        """Answer a method of a resource with a stand-in, as nobody is there to run it."""
+        answer = UNKNOWN if self.preview else f"stand-in-{request.tok}"
+        self._note(request.tok, plain_struct(request.args), {"result": answer}, "stand-in")
+        return provider_pb2.CallResponse(**{"return": struct_of({"result": answer})})
 
     def RegisterStackTransform(self, request: Any) -> Any:  # noqa: N802
         """Keep a transform that the engine would run on every resource."""
@@ -375,7 +385,9 @@ class Monitor(pulumi_mocks.MockMonitor):
         callbacks = [*inherited, *self.stack_transforms]
         if not callbacks:
             return request
-        functions: dict[str, Any] = SETTINGS.callbacks._callbacks
+        functions: dict[str, Any] = {}
+        for servicer in servicers():
+            functions.update(servicer._callbacks)
         for callback in callbacks:
             question = resource_pb2.TransformRequest(
                 type=request.type,
@@ -573,7 +585,7 @@ class Inline(ThreadPoolExecutor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run now, or hand to a thread what is not pulumi's."""
         module = getattr(fn, "__module__", "") or ""
-        if not module.startswith("pulumi.") or SETTINGS.callbacks is not None:
+        if not module.startswith("pulumi.") or servicers():
             return super().submit(fn, *args, **kwargs)
         future: Future[Any] = Future()
         try:
@@ -621,12 +633,42 @@ def run_once(request: dict[str, Any], run: dict[str, Any], mode: str) -> dict[st
             _settle(loop)
     return {
         **empty_recording(request, run["stack"], mode),
-        "resources": list(monitor.recorded.values()),
-        "invokes": monitor.invokes,
+        "resources": in_order(monitor.recorded),
+        "invokes": sorted(monitor.invokes, key=lambda one: json.dumps([one["token"], one["args"]], sort_keys=True)),
         "outputs": monitor.outputs,
         "logs": engine.logs,
         "error": error,
     }
+
+
+def in_order(recorded: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return resources in an order of registration that is the same in every run: as early in the source as possible.
+
+    The order of arrival is not: pulumi waits for sets of tasks, and a set of objects has no order.
+    """
+
+    def key(urn: str) -> tuple[str, int, str]:
+        source = recorded[urn]["source"] or {"file": "", "line": 0}
+        return source["file"], source["line"], urn
+
+    waiting: dict[str, set[str]] = {}
+    dependents: dict[str, list[str]] = {}
+    for urn, record in recorded.items():
+        named = [record["parent"], record["provider"].rpartition("::")[0], *record["dependencies"]]
+        waiting[urn] = {one for one in named if one in recorded}
+        for one in waiting[urn]:
+            dependents.setdefault(one, []).append(urn)
+    ready = [key(urn) for urn, missing in waiting.items() if not missing]
+    heapq.heapify(ready)
+    ordered: list[dict[str, Any]] = []
+    while ready:
+        urn = heapq.heappop(ready)[2]
+        ordered.append(recorded[urn])
+        for dependent in dependents.get(urn, ()):
+            waiting[dependent].discard(urn)
+            if not waiting[dependent]:
+                heapq.heappush(ready, key(dependent))
+    return ordered
 
 
 def _no_result(_: Any) -> None:

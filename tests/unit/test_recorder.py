@@ -1,0 +1,480 @@
+"""Programs run without engine, cloud or login: what is written down, and what must not be."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from preflight import program
+from preflight.errors import BadInputError, ProgramFailedError
+from preflight.graph import UNKNOWN, Graph, Resource, Secret, decode, reveal
+from preflight.program import Recording
+
+PROGRAMS = Path(__file__).resolve().parent.parent / "fixtures" / "programs"
+CASES, WIRED = PROGRAMS / "cases", PROGRAMS / "wired"
+
+
+class Runs:
+    """Recordings by stack and mode."""
+
+    def __init__(self, recordings: list[Recording]) -> None:
+        self.recordings = recordings
+        self._found = {(one["stack"], one["mode"]): one for one in recordings}
+
+    def __call__(self, stack: str, mode: str = "update") -> Recording:
+        return self._found[stack, mode]
+
+    def outputs(self, stack: str, mode: str = "update") -> dict[str, object]:
+        recording = self(stack, mode)
+        assert recording["error"] is None, f"the stack {stack} must run: {recording['error']}"
+        return {name: decode(value) for name, value in recording["outputs"].items()}
+
+    def only(self, stack: str, mode: str = "update") -> Resource:
+        (resource,) = Graph.of(self(stack, mode)).resources.values()
+        return resource
+
+    def named(self, stack: str, name: str, mode: str = "update") -> Resource:
+        (resource,) = [one for one in Graph.of(self(stack, mode)).resources.values() if one.name == name]
+        return resource
+
+
+@pytest.fixture(scope="module")
+def cases() -> Runs:
+    """All stacks of the program of cases, in one process: what one of them does must not reach another."""
+    return Runs(program.record(CASES, program.load(CASES).stacks))
+
+
+@pytest.fixture(scope="module")
+def wired() -> Runs:
+    return Runs(program.record(WIRED, ["dev"]))
+
+
+def one_of(graph: Graph, token: str, name: str) -> Resource:
+    (found,) = [resource for resource in graph.of_type(token) if resource.name == name]
+    return found
+
+
+def test_a_preview_registers_what_an_update_registers(wired: Runs) -> None:
+    in_preview = [one["urn"] for one in wired("dev", "preview")["resources"]]
+    in_update = [one["urn"] for one in wired("dev")["resources"]]
+    assert len(in_update) == 21, f"the program registers 21 resources, recorded: {in_update}"
+    assert sorted(in_preview) == sorted(in_update), "the two modes must register the same resources"
+
+
+def test_a_resource_is_listed_after_all_that_it_waits_for(wired: Runs) -> None:
+    for mode in program.MODES:
+        seen: set[str] = set()
+        for one in wired("dev", mode)["resources"]:
+            assert set(one["dependencies"]) <= seen, f"{one['urn']} comes before what it depends on"
+            seen.add(one["urn"])
+
+
+def test_two_runs_of_a_program_give_the_same_recording_to_the_byte(wired: Runs) -> None:
+    again = program.record(WIRED, ["dev"])
+    assert json.dumps(again) == json.dumps(wired.recordings), "made-up values and orders must not depend on the run"
+
+
+def test_a_wire_is_an_equality_of_values(wired: Runs) -> None:
+    graph = Graph.of(wired("dev"))
+    role = one_of(graph, "aws:iam/role:Role", "controller")
+    account = one_of(graph, "kubernetes:core/v1:ServiceAccount", "controller")
+    provider = one_of(graph, "aws:iam/openIdConnectProvider:OpenIdConnectProvider", "oidc")
+    trust = json.loads(str(role.inputs["assumeRolePolicy"]))["Statement"][0]
+    annotations = account.inputs["metadata"]["annotations"]  # type: ignore[index]
+    assert annotations["eks.amazonaws.com/role-arn"] == role.outputs["arn"], "the annotation is the role's ARN"
+    assert trust["Principal"]["Federated"] == provider.outputs["arn"], "the trust names the provider's ARN"
+    issuer = str(provider.inputs["url"]).removeprefix("https://")
+    assert provider.outputs["arn"] == f"arn:aws:iam::111122223333:oidc-provider/{issuer}"
+    assert set(trust["Condition"]["StringEquals"]) == {f"{issuer}:aud", f"{issuer}:sub"}
+
+
+def test_made_up_values_have_the_shape_that_aws_documents(wired: Runs) -> None:
+    graph = Graph.of(wired("dev"))
+    vpc = one_of(graph, "aws:ec2/vpc:Vpc", "vpc")
+    provider = one_of(graph, "aws:iam/openIdConnectProvider:OpenIdConnectProvider", "oidc")
+    hexadecimal = "0123456789abcdef"
+    prefix, _, digits = vpc.id.partition("-")
+    assert (prefix, len(digits), set(digits) - set(hexadecimal)) == ("vpc", 17, set()), f"not a VPC id: {vpc.id}"
+    assert vpc.outputs["arn"] == f"arn:aws:ec2:ap-northeast-2:111122223333:vpc/{vpc.id}"
+    host, _, issuer_id = str(provider.inputs["url"]).removeprefix("https://").partition("/id/")
+    assert host == "oidc.eks.ap-northeast-2.amazonaws.com"
+    assert (len(issuer_id), set(issuer_id) - set(hexadecimal.upper())) == (32, set()), f"not an issuer: {issuer_id}"
+    (thumbprint,) = provider.inputs["thumbprintLists"]  # type: ignore[misc]
+    assert (len(thumbprint), set(thumbprint) - set(hexadecimal)) == (40, set()), f"not a fingerprint: {thumbprint}"
+
+
+def test_an_arn_has_region_and_partition_from_the_configuration(cases: Runs) -> None:
+    role = cases.named("options", "first")
+    assert role.outputs["arn"] == f"arn:aws-cn:iam::444455556666:role/{role.outputs['name']}", "iam has no region"
+    assert str(role.outputs["name"]).startswith("first-"), "a role without a name gets its logical one and 7 digits"
+    assert len(str(role.outputs["name"])) == len("first-") + 7
+    second = cases.named("options", "second")
+    assert second.outputs["arn"] == Secret(f"arn:aws-cn:iam::444455556666:role/team/{second.outputs['name']}")
+
+
+def test_no_two_resources_share_a_made_up_id(wired: Runs) -> None:
+    ids = [(one["type"], one["id"]) for one in wired("dev")["resources"] if one["id"]]
+    assert len(ids) == len(set(ids)), f"an id stands for one resource only: {sorted(ids)}"
+
+
+def test_in_a_preview_what_a_provider_computes_is_unknown_and_the_rest_is_known(wired: Runs) -> None:
+    graph = Graph.of(wired("dev", "preview"))
+    vpc = one_of(graph, "aws:ec2/vpc:Vpc", "vpc")
+    subnet = one_of(graph, "aws:ec2/subnet:Subnet", "public-a")
+    account = one_of(graph, "kubernetes:core/v1:ServiceAccount", "controller")
+    deployment = one_of(graph, "kubernetes:apps/v1:Deployment", "demo")
+    assert (vpc.id, vpc.outputs["arn"], subnet.inputs["vpcId"]) == ("", UNKNOWN, UNKNOWN)
+    assert (vpc.outputs["cidrBlock"], subnet.inputs["availabilityZone"]) == ("10.0.0.0/16", "ap-northeast-2a")
+    assert account.inputs["metadata"]["annotations"] == {"eks.amazonaws.com/role-arn": UNKNOWN}  # type: ignore[index]
+    name = deployment.outputs["metadata"]["name"]  # type: ignore[index]
+    assert name.startswith("demo-"), "Pulumi names an object before the preview"
+    same = one_of(Graph.of(wired("dev")), "kubernetes:apps/v1:Deployment", "demo")
+    assert same.outputs["metadata"]["name"] == name  # type: ignore[index]
+    assert decode(wired("dev", "preview")["outputs"]["url"]) is UNKNOWN
+
+
+def test_a_secret_is_never_read_and_stays_marked(wired: Runs, cases: Runs) -> None:
+    everything = json.dumps([*wired.recordings, *cases.recordings])
+    assert "AAAB" not in everything, "no cipher text may reach the program"
+    deployment = one_of(Graph.of(wired("dev")), "kubernetes:apps/v1:Deployment", "demo")
+    (container,) = deployment.inputs["spec"]["template"]["spec"]["containers"]  # type: ignore[index]
+    token = container["env"][0]["value"]
+    assert token == Secret("placeholder-for-secret-wired:token")
+    assert "placeholder" not in repr(token), "nor may its stand-in be printed by accident"
+    assert cases.outputs("options")["secret"] == Secret("placeholder-for-secret-cases:secret")
+
+
+def test_configuration_arrives_as_pulumi_hands_it_over(cases: Runs) -> None:
+    outputs = cases.outputs("options")
+    assert outputs["plain"] == "1.10", "a scalar is the text that the file has"
+    assert reveal(outputs["object"]) == {
+        "version": 1.35,
+        "no": "on",
+        "password": "placeholder-for-secret-cases:object.password",
+    }, "an object is JSON, with YAML 1.2's idea of `no` and `on`"
+    assert outputs["defaulted"] == [1, 2], "the project's own defaults count"
+    assert outputs["onlyHere"] == "from preflight.toml", "preflight.toml fills in what no file of Pulumi's has"
+    assert outputs["declaredOnly"] == "nothing", "a declaration without a value is none"
+
+
+def test_every_option_of_a_resource_is_recorded(cases: Runs) -> None:
+    first, second = cases.named("options", "first"), cases.named("options", "second")
+    assert second.protect is True
+    assert first.protect is None, "an option that is left open is not an option set to false"
+    assert second.ignore_changes == ("description",)
+    assert second.replace_on_changes == ("path",)
+    assert second.aliases == ({"name": "old"}, "urn:pulumi:a::b::c:d:E::f")
+    assert second.delete_before_replace
+    assert second.retain_on_delete
+    assert second.deleted_with == first.urn
+    assert second.custom_timeouts == {"create": "5m"}
+    assert (second.import_id, second.id, second.version) == ("imported", "imported", "7.0.0")
+    assert second.dependencies == (first.urn,)
+    assert second.property_dependencies == {"assumeRolePolicy": (first.urn,)}
+    assert isinstance(second.outputs["arn"], Secret), "an additional secret output is a secret"
+
+
+def test_a_resource_knows_the_line_that_registered_it(cases: Runs) -> None:
+    text = (CASES / "program/__main__.py").read_text().splitlines()
+    source = cases.only("transforms").source
+    assert source is not None
+    assert source["file"] == "program/__main__.py", "relative to the program's folder"
+    assert 'Thing(VPC, "tagged"' in text[source["line"] - 1]
+
+
+def test_urns_are_those_that_the_engine_would_make(cases: Runs) -> None:
+    urns = {one["name"]: one["urn"] for one in cases("components")["resources"]}
+    group = "cases:index:Group"
+    assert urns["outer"] == f"urn:pulumi:components::cases::{group}::outer", "the stack's type is not part of a URN"
+    assert urns["inner-child"] == f"urn:pulumi:components::cases::{group}${group}$aws:ec2/vpc:Vpc::inner-child"
+    parents = {one["name"]: one["parent"] for one in cases("components")["resources"]}
+    assert parents == {"outer": "", "outer-child": urns["outer"], "inner": urns["outer"], "inner-child": urns["inner"]}
+
+
+def test_the_outputs_of_a_component_are_recorded(cases: Runs) -> None:
+    assert cases.named("components", "outer").outputs == {
+        "childArn": cases.named("components", "outer-child").outputs["arn"]
+    }
+
+
+def test_transforms_run_as_under_the_engine(cases: Runs) -> None:
+    for mode in program.MODES:
+        resource = cases.only("transforms", mode)
+        assert resource.inputs["tags"] == {"team": "platform"}
+        assert resource.inputs["cidrBlock"] == "10.0.0.0/16"
+        assert resource.protect is True
+
+
+def test_look_ups_are_answered_from_the_table_and_from_the_file_beside_the_program(cases: Runs) -> None:
+    for mode in program.MODES:
+        outputs = cases.outputs("asks", mode)
+        assert outputs["account"] == "444455556666", "preflight.toml has the last word"
+        assert outputs["zones"] == ["cn-north-1a", "cn-north-1b", "cn-north-1c"]
+        assert outputs["vpcId"] == "vpc-11112222333344445", "preflight.toml states outputs of other stacks"
+        assert outputs["other"] is UNKNOWN, "an output that nobody states is unknown"
+        assert outputs["read"] == "arn:aws-cn:ec2:cn-north-1:444455556666:vpc/vpc-99990000aaaabbbbc"
+
+
+def test_an_unknown_look_up_gets_a_stand_in_and_a_note(cases: Runs) -> None:
+    origins = {invoke["token"]: invoke["origin"] for invoke in cases("asks")["invokes"] if invoke["args"] != {}}
+    assert origins["mystery:index:getThing"] == "stand-in"
+    everything = [(invoke["token"].rpartition(":")[2], invoke["origin"]) for invoke in cases("asks")["invokes"]]
+    assert ("getCallerIdentity", "program file") in everything
+    assert ("getAvailabilityZones", "table") in everything
+    assert ("StackReference", "program file") in everything
+    assert ("StackReference", "stand-in") in everything
+
+
+def test_a_stand_in_has_the_fields_that_the_sdk_declares(tmp_path: Path) -> None:
+    asked = "aws.ec2.get_security_group(name='x')"
+    runs = Runs(
+        record_text(
+            tmp_path,
+            f"import pulumi, pulumi_aws as aws\nfound = {asked}\n"
+            "pulumi.export('found', [found.id, found.name, found.arn, found.vpc_id.upper()])\n",
+        )
+    )
+    identifier, name, arn, vpc = runs.outputs("dev")["found"]  # type: ignore[misc]
+    assert name == "x", "an argument comes back as the field of its name"
+    assert identifier.startswith("sg-")
+    assert arn == f"arn:aws:ec2:us-east-1:111122223333:security-group/{identifier}"
+    assert vpc.startswith("VPC-")
+
+
+def test_what_a_packaged_component_returns_is_unknown_and_trips_nothing(cases: Runs) -> None:
+    for mode in program.MODES:
+        assert cases.outputs("packaged", mode)["made"] is UNKNOWN
+        assert cases.only("packaged", mode).remote
+
+
+def test_a_method_of_a_resource_returns_a_stand_in(cases: Runs) -> None:
+    assert cases.outputs("calls")["called"] == {"result": "stand-in-mystery:index:Thing/method"}
+    assert [invoke["origin"] for invoke in cases("calls")["invokes"]] == ["stand-in"]
+
+
+def test_an_asynchronous_program_and_its_threads_work(cases: Runs) -> None:
+    for mode in program.MODES:
+        assert cases.outputs("console", mode) == {"from": "a thread"}
+
+
+def test_nothing_of_one_run_reaches_the_next(cases: Runs) -> None:
+    for mode in program.MODES:
+        assert cases.outputs("remembers", mode) == {"seen": [0, None, "program"]}, "modules, environment, folder"
+
+
+def test_an_sdk_that_was_generated_into_the_program_is_imported_once(cases: Runs) -> None:
+    for mode in program.MODES:
+        assert cases.outputs("imports", mode) == {"loaded": "once"}
+
+
+def test_what_a_program_prints_does_not_spoil_the_answer(capfd: pytest.CaptureFixture[str]) -> None:
+    runs = Runs(program.record(CASES, ["prints"]))
+    printed = capfd.readouterr()
+    assert printed.out == "", "stdout belongs to the report"
+    assert printed.err.count("printed") == 1, "once, although the program runs twice"
+    assert "written" in printed.err
+    assert runs("prints")["logs"] == [{"severity": "error", "message": "logged", "urn": ""}]
+
+
+def test_a_program_that_refuses_its_settings_is_not_one_that_fails(cases: Runs) -> None:
+    assert cases("refuses")["error"] == {
+        "kind": "refused",
+        "message": "minSize is above maxSize",
+        "traceback": [],
+        "paths": ["cluster.nodeGroups.system.minSize"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("stack", "message", "lines"),
+    [
+        ("exits", "The program ended itself with sys.exit(4).", ["in exits: sys.exit(4)"]),
+        ("fails", "IndexError: list index out of range", ["in <lambda>", 'in take_apart: return text.split("|")[1]']),
+        ("gone", "ModuleNotFoundError: No module named 'no_such_package'", ["in gone"]),
+        ("syntax", "SyntaxError", ["program/broken.txt:1: def broken(:"]),
+    ],
+)
+def test_a_failure_shows_the_lines_of_the_program_and_no_others(
+    cases: Runs, stack: str, message: str, lines: list[str]
+) -> None:
+    error = cases(stack)["error"]
+    assert error is not None
+    assert error["kind"] == "failed"
+    assert error["message"].startswith(message)
+    shown = "\n".join(error["traceback"])
+    assert [line for line in lines if line not in shown] == [], f"these lines are missing in:\n{shown}"
+    foreign = [line for line in error["traceback"] if not line.startswith("program/")]
+    assert foreign == [], "lines of pulumi or of the recorder help nobody"
+
+
+def test_two_resources_of_one_name_are_refused_as_by_the_engine(cases: Runs) -> None:
+    error = cases("doubled")["error"]
+    assert error is not None
+    assert "urn:pulumi:doubled::cases::aws:ec2/vpc:Vpc::same" in error["message"]
+
+
+def test_an_output_that_the_file_does_not_state_is_named(cases: Runs) -> None:
+    error = cases("unstated")["error"]
+    assert error is not None
+    assert (error["kind"], "'subnetIds'" in error["message"]) == ("refused", True), error["message"]
+
+
+def record_text(folder: Path, text: str, stack: str = "config: {}\n") -> list[Recording]:
+    """Record a program that a test has as text."""
+    (folder / "Pulumi.yaml").write_text("name: small\nruntime: python\n")
+    (folder / "Pulumi.dev.yaml").write_text(stack)
+    (folder / "__main__.py").write_text(text)
+    return program.record(folder, ["dev"])
+
+
+def test_a_process_that_ends_without_an_answer_is_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(ProgramFailedError, match="ended with exit code 5 before it could answer"):
+        record_text(tmp_path, "import os\nos._exit(5)\n")
+
+
+def test_the_recorder_does_not_offer_its_own_modules_to_the_program(tmp_path: Path) -> None:
+    (recording, _) = record_text(tmp_path, "import answers\n")
+    assert recording["error"] is not None
+    assert "No module named 'answers'" in recording["error"]["message"]
+
+
+def test_credentials_do_not_reach_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "PULUMI_ACCESS_TOKEN", "PULUMI_CONFIG"):
+        monkeypatch.setenv(name, "{}")
+    text = "import os, pulumi\npulumi.export('seen', sorted(k for k in os.environ if k[:4] in ('AWS_', 'PULU')))\n"
+    seen = Runs(record_text(tmp_path, text)).outputs("dev")["seen"]
+    assert "AWS_EC2_METADATA_DISABLED" in seen, f"{seen}"  # type: ignore[operator]
+    leaked = {"AWS_ACCESS_KEY_ID", "AWS_PROFILE", "PULUMI_ACCESS_TOKEN", "PULUMI_CONFIG"} & set(seen)  # type: ignore[arg-type]
+    assert leaked == set()
+
+
+def test_an_interpreter_without_pulumi_is_named(tmp_path: Path) -> None:
+    request = {"project": "p", "directory": str(tmp_path), "modes": ["update"], "stacks": [{"stack": "dev"}]}
+    target = tmp_path / "answer.json"
+    recorder = Path(program.__file__).with_name("recorder.py")
+    isolated = [sys.executable, "-S", str(recorder), str(target)]  # -S: no installed packages
+    subprocess.run(isolated, input=json.dumps(request), text=True, check=True)  # noqa: S603
+    (recording,) = json.loads(target.read_text())["recordings"]
+    assert recording["error"]["kind"] == "failed"
+    assert f"The program's interpreter, {sys.executable}, has no usable pulumi" in recording["error"]["message"]
+
+
+def test_a_policy_document_is_rendered_as_the_provider_renders_it(tmp_path: Path) -> None:
+    text = """
+import pulumi, pulumi_aws as aws
+found = aws.iam.get_policy_document(statements=[{
+    "sid": "Web", "actions": ["sts:AssumeRoleWithWebIdentity"],
+    "principals": [{"type": "Federated", "identifiers": ["arn:one", "arn:two"]}],
+    "conditions": [{"test": "StringEquals", "variable": "issuer:aud", "values": ["sts.amazonaws.com"]}],
+}, {"effect": "Deny", "actions": ["s3:*", "ec2:*"], "resources": ["*"], "principals": [{"type": "*", "identifiers": ["*"]}]}])
+pulumi.export("json", found.json)
+"""
+    rendered = Runs(record_text(tmp_path, text)).outputs("dev")["json"]
+    assert json.loads(str(rendered)) == {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "Web",
+                "Effect": "Allow",
+                "Action": "sts:AssumeRoleWithWebIdentity",
+                "Principal": {"Federated": ["arn:one", "arn:two"]},
+                "Condition": {"StringEquals": {"issuer:aud": "sts.amazonaws.com"}},
+            },
+            {"Effect": "Deny", "Action": ["s3:*", "ec2:*"], "Resource": "*", "Principal": "*"},
+        ],
+    }
+
+
+def test_the_packaged_cluster_of_pulumi_eks_hands_out_what_programs_take_from_it(tmp_path: Path) -> None:
+    text = """
+import pulumi, pulumi_eks as eks
+cluster = eks.Cluster("main", create_oidc_provider=True)
+pulumi.export("issuer", cluster.oidc_provider_url)
+pulumi.export("same", cluster.eks_cluster.identities[0].oidcs[0].issuer)
+pulumi.export("provider", cluster.oidc_provider_arn)
+pulumi.export("group", cluster.cluster_security_group_id)
+pulumi.export("name", cluster.eks_cluster.name)
+pulumi.export("core", cluster.core.oidc_provider.arn)
+"""
+    outputs = Runs(record_text(tmp_path, text)).outputs("dev")
+    issuer = str(outputs["issuer"])
+    assert outputs["same"] == issuer, "the inner cluster and the component agree"
+    assert outputs["provider"] == f"arn:aws:iam::111122223333:oidc-provider/{issuer.removeprefix('https://')}"
+    assert outputs["core"] == outputs["provider"]
+    assert str(outputs["group"]).startswith("sg-")
+    assert str(outputs["name"]).startswith("main-eksCluster-")
+
+
+def test_the_chain_of_a_certificate_begins_at_its_top(wired: Runs) -> None:
+    (look_up,) = [one for one in wired("dev")["invokes"] if one["token"].endswith("getCertificate")]
+    chain = look_up["answer"]["certificates"]  # type: ignore[index]
+    assert [link["isCa"] for link in chain] == [True, True, False], "the leaf comes last"
+
+
+def test_a_stack_that_is_not_there_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: small\nruntime: python\n")
+    for stack in ("dev", "prod"):
+        (tmp_path / f"Pulumi.{stack}.yaml").write_text("config: {}\n")
+    with pytest.raises(BadInputError) as refused:
+        program.record(tmp_path, ["prd"])
+    message = str(refused.value)
+    parts = ["There is no stack `prd`", "no Pulumi.prd.yaml in", "allowed: dev, prod", "did you mean `prod`?"]
+    assert [part for part in parts if part not in message] == [], message
+
+
+def test_without_a_stack_dev_is_run_and_else_all() -> None:
+    assert program.choose(program.load(WIRED), []) == ["dev"]
+    assert program.choose(program.load(CASES), []) == program.load(CASES).stacks
+
+
+def test_a_program_without_any_stack_file_needs_its_values_in_the_file_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: small\nruntime: python\n")
+    (tmp_path / "__main__.py").write_text("import pulumi\npulumi.export('n', pulumi.Config().require('n'))\n")
+    with pytest.raises(BadInputError, match=r"under \[config\] in preflight.toml"):
+        program.record(tmp_path)
+    (tmp_path / "preflight.toml").write_text("[config]\nn = 7\n")
+    assert Runs(program.record(tmp_path)).outputs("dev") == {"n": "7"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: x\nruntime: nodejs\n", "runtime 'nodejs'"),
+        ("- a\n", "Pulumi.yaml:1 is not a Pulumi file"),
+        ("name: x\nname: y\nruntime: python\n", "Pulumi.yaml:2 has the key `name` a second time"),
+    ],
+)
+def test_a_project_file_that_cannot_be_used_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "Pulumi.yaml").write_text(text)
+    with pytest.raises(BadInputError) as refused:
+        program.load(tmp_path)
+    assert message in str(refused.value)
+
+
+def test_a_folder_without_a_program_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="no Pulumi.yaml"):
+        program.load(tmp_path)
+    with pytest.raises(BadInputError, match="no such folder"):
+        program.load(tmp_path / "missing")
+
+
+def test_a_file_beside_the_program_that_is_not_toml_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "preflight.toml").write_text("[config\n")
+    with pytest.raises(BadInputError, match=r"preflight.toml is not TOML: .*line 1"):
+        program.settings(tmp_path)
+    (tmp_path / "preflight.toml").write_text("answers = 1\n")
+    with pytest.raises(BadInputError, match=r"`answers` as int; write it as a table, \[answers\]"):
+        program.settings(tmp_path)
+
+
+def test_the_programs_own_virtual_environment_runs_it(tmp_path: Path) -> None:
+    text = "name: small\nruntime:\n  name: python\n  options:\n    virtualenv: env\n"
+    (tmp_path / "Pulumi.yaml").write_text(text)
+    assert program.load(tmp_path).interpreter == Path(sys.executable), "an environment that is not made yet"
+    (tmp_path / "env/bin").mkdir(parents=True)
+    (tmp_path / "env/bin/python").touch()
+    assert program.load(tmp_path).interpreter == tmp_path / "env/bin/python"
