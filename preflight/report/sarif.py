@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from preflight.check import RULES, Report
 from preflight.finding import Finding
+from preflight.rules.rule import Rule
 from preflight.waivers import Waiver
 
 
@@ -33,7 +34,7 @@ def document(report: Report) -> dict[str, Any]:
     driver = {
         "name": "eks-preflight",
         "semanticVersion": version("eks-preflight"),
-        "rules": [_rule(id_) for id_ in RULES],
+        "rules": document_rules(),
     }
     run = {
         "tool": {"driver": driver},
@@ -51,10 +52,14 @@ def _below_repository(directory: Path) -> PurePath:
     return directory.relative_to(top)
 
 
-def _rule(id_: str) -> dict[str, Any]:
-    rule = RULES[id_]
+def document_rules() -> list[dict[str, Any]]:
+    """Return what SARIF says of every rule, in the order of their indexes."""
+    return [_rule(rule) for rule in RULES.values()]
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
     return {
-        "id": id_,
+        "id": rule.id,
         "shortDescription": {"text": rule.title},
         "fullDescription": {"text": rule.why},
         "help": {

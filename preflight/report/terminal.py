@@ -4,7 +4,6 @@ import io
 
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from preflight.check import Report
@@ -51,10 +50,8 @@ def _show(one: Said, to: Console, several: bool) -> None:
     details = [one.name, one.where, ", ".join(one.stacks) if several else ""]
     head.append("  " + "  ".join(detail for detail in details if detail), "dim")
     to.print(head, soft_wrap=True)  # a terminal makes a link of a path that is not broken
-    body = Table.grid(padding=(0, 1, 0, 0))
-    body.add_row(Text(finding.message))
-    body.add_row(Text.assemble(("fix: ", "green"), finding.fix))
-    to.print(Padding(body, (0, 0, 1, 4)))
+    body = Text.assemble(finding.message, "\n", ("fix: ", "green"), finding.fix, overflow="fold")
+    to.print(Padding(body, (0, 0, 1, 4), expand=False))
 
 
 def _summary(report: Report) -> Text:
