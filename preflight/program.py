@@ -360,8 +360,12 @@ class Running:
 
 
 @contextlib.contextmanager
-def start(directory: Path, asked: Sequence[str] = (), modes: Sequence[str] = MODES) -> Generator[Running]:
+def start(
+    directory: Path, asked: Sequence[str] = (), modes: Sequence[str] = MODES, interpreter: Path | None = None
+) -> Generator[Running]:
     """Start recording a program for some stacks (see `choose`); ended and cleaned up on leaving, whatever happens.
+
+    `interpreter` stands in for the program's own, as a checkout without an environment needs it.
 
     Raises BadInputError before anything runs if the project, a stack file or preflight.toml cannot be used.
     """
@@ -372,7 +376,7 @@ def start(directory: Path, asked: Sequence[str] = (), modes: Sequence[str] = MOD
         answer = Path(folder) / "answer.json"
         # The child imports pulumi while the stack files are read here; it waits for the request on stdin.
         child = subprocess.Popen(  # noqa: S603 the interpreter is the program's own
-            [program.interpreter, _RECORDER, answer],
+            [interpreter or program.interpreter, _RECORDER, answer],
             stdin=subprocess.PIPE,
             cwd=program.directory,
             env=environment,
