@@ -6,6 +6,7 @@ Everything is read once per graph and looked up by name afterwards, so rules sta
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,7 +63,8 @@ class Cluster:
 
     def write(self, path: str) -> str:
         """The same path as a Python program writes it, for a fix."""
-        return (_PACKAGED.get(path, path) if self.packaged else path).replace(".", " / ")
+        own = _PACKAGED.get(path, path) if self.packaged else path
+        return re.sub(r"(?<=[a-z])[A-Z]", lambda letter: f"_{letter[0].lower()}", own.replace(".", " / "))
 
     @property
     def subnet_ids(self) -> list[str]:
@@ -402,7 +404,14 @@ class Estate:
 
     def controllers(self, place: str) -> list[Release]:
         """The releases of the load balancer controller in one place."""
-        return [one for one in self.of_chart(ALB_CHART) if self.place(one.resource) == place]
+        return self._controllers.get(place, [])
+
+    @cached_property
+    def _controllers(self) -> Mapping[str, list[Release]]:
+        found: defaultdict[str, list[Release]] = defaultdict(list)
+        for one in self.of_chart(ALB_CHART):
+            found[self.place(one.resource)].append(one)
+        return found
 
     def controllers_of(self, cluster: Cluster) -> list[Release]:
         """The releases of the load balancer controller in a cluster."""

@@ -81,10 +81,14 @@ def _classes(found: Estate, place: str) -> tuple[set[str], bool]:
 def ingress_class_missing(stack: Stack) -> Iterator[Hit]:
     """Every Ingress has a class that something makes."""
     found = estate(stack)
+    known: dict[str, tuple[set[str], bool, bool]] = {}
     for ingress in found.ingresses:
+        place = found.place(ingress.resource)
         if found.cluster_of(ingress.resource) is None:
             continue
-        classes, complete = _classes(found, found.place(ingress.resource))
+        if place not in known:
+            known[place] = (*_classes(found, place), _has_default_class(found, place))
+        classes, complete, has_default = known[place]
         name = found.class_of(ingress)
         if name in classes or not complete:
             continue
@@ -95,7 +99,7 @@ def ingress_class_missing(stack: Stack) -> Iterator[Hit]:
                 message=f"{ingress} asks for class `{name}`, which nothing makes; classes of this cluster: {there}.",
                 fix=f"Set ingress_class_name to one of them, or make an IngressClass `{name}`.",
             )
-        elif not _has_default_class(found, found.place(ingress.resource)):
+        elif not has_default:
             yield Hit(
                 resource=ingress.resource,
                 message=f"{ingress} names no class and the cluster has no default one; classes: {there}.",
@@ -331,18 +335,7 @@ def annotation_not_text(stack: Stack) -> Iterator[Hit]:
 # Subnets
 
 
-def _candidates(found: Estate, ingress: Object) -> tuple[str, list[Subnet], Cluster] | None:
-    """The role tag that decides for an Ingress, the subnets of its cluster's VPC, and the cluster; None if unknown."""
-    cluster = found.cluster_of(ingress.resource)
-    scheme = found.scheme(ingress)
-    if cluster is None or scheme not in ("internal", "internet-facing"):
-        return None
-    if ingress.alb("subnets") or _discovers_by_tag(found, ingress):
-        return None
-    networks = {found.subnets[one].vpc_id for one in cluster.subnet_ids if one in found.subnets}
-    subnets = [subnet for subnet in found.subnets.values() if subnet.vpc_id in networks]
-    tag = "kubernetes.io/role/elb" if scheme == "internet-facing" else "kubernetes.io/role/internal-elb"
-    return (tag, subnets, cluster) if subnets else None
+_ROLE_TAGS = {"internet-facing": "kubernetes.io/role/elb", "internal": "kubernetes.io/role/internal-elb"}
 
 
 def _discovers_by_tag(found: Estate, ingress: Object) -> bool:
@@ -364,15 +357,21 @@ def _foreign(subnet: Subnet, cluster: Cluster) -> list[str]:
 
 
 def _subnet_cases(stack: Stack) -> Iterator[tuple[Object, str, list[Subnet], Cluster]]:
-    """Yield one Ingress per tag and cluster: the others have the same subnets."""
+    """Yield what decides where a load balancer goes: its Ingress, the role tag, the VPC's subnets, the cluster.
+
+    One Ingress per tag and cluster: the others have the same subnets.
+    """
     found = estate(stack)
     seen: set[tuple[str, str]] = set()
     for ingress in found.alb_ingresses:
-        if case := _candidates(found, ingress):
-            tag, subnets, cluster = case
-            if (tag, cluster.resource.urn) not in seen:
-                seen.add((tag, cluster.resource.urn))
-                yield ingress, tag, subnets, cluster
+        cluster, scheme = found.cluster_of(ingress.resource), found.scheme(ingress)
+        if cluster is None or (scheme, cluster.resource.urn) in seen or ingress.alb("subnets"):
+            continue
+        if scheme in ("internal", "internet-facing") and not _discovers_by_tag(found, ingress):
+            seen.add((scheme, cluster.resource.urn))
+            networks = {found.subnets[one].vpc_id for one in cluster.subnet_ids if one in found.subnets}
+            if subnets := [subnet for subnet in found.subnets.values() if subnet.vpc_id in networks]:
+                yield ingress, _ROLE_TAGS[scheme], subnets, cluster
 
 
 @rule(

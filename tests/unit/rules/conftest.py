@@ -93,10 +93,11 @@ class Recorded:
     def __getitem__(self, key: str) -> Registered:
         """Find a resource by the last part of its type and its name, as in `Release ingress-cert-manager`."""
         found = [raw for raw in self.update["resources"] if _key(raw) == key]
-        assert len(found) == 1, f"{key} is there {len(found)} times; there are {self.keys()}"
+        assert len(found) == 1, f"{key} is there {len(found)} times; there are {self.names}"
         return Registered(self, found[0])
 
-    def keys(self) -> list[str]:
+    @property
+    def names(self) -> list[str]:
         return [_key(raw) for raw in self.update["resources"]]
 
     def remove(self, *keys: str) -> None:
