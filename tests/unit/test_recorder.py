@@ -6,16 +6,17 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from preflight import program
 from preflight.errors import BadInputError, ProgramFailedError
 from preflight.graph import UNKNOWN, Graph, Resource, Secret, decode, reveal
-from preflight.program import Recording
+from preflight.program import ProgramError, Recording
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "fixtures" / "programs"
-CASES, WIRED = PROGRAMS / "cases", PROGRAMS / "wired"
+CASES, WIRED, ASKS = PROGRAMS / "cases", PROGRAMS / "wired", PROGRAMS / "asks"
 
 
 class Runs:
@@ -42,6 +43,13 @@ class Runs:
         return resource
 
 
+def problem(recording: Recording) -> ProgramError:
+    """What ended a program that must not run to its end."""
+    if recording["error"] is None:
+        pytest.fail(f"the stack {recording['stack']} must not run to its end")
+    return recording["error"]
+
+
 @pytest.fixture(scope="module")
 def cases() -> Runs:
     """All stacks of the program of cases, in one process: what one of them does must not reach another."""
@@ -50,7 +58,13 @@ def cases() -> Runs:
 
 @pytest.fixture(scope="module")
 def wired() -> Runs:
-    return Runs(program.record(WIRED, ["dev"]))
+    return Runs(program.record(WIRED, ["dev"], [*program.MODES, "update"]))
+
+
+@pytest.fixture(scope="module")
+def asked() -> dict[str, object]:
+    """What the program that asks AWS for things hands out."""
+    return Runs(program.record(ASKS, ["dev"], ["update"])).outputs("dev")
 
 
 def one_of(graph: Graph, token: str, name: str) -> Resource:
@@ -73,9 +87,12 @@ def test_a_resource_is_listed_after_all_that_it_waits_for(wired: Runs) -> None:
             seen.add(one["urn"])
 
 
-def test_two_runs_of_a_program_give_the_same_recording_to_the_byte(wired: Runs) -> None:
-    again = program.record(WIRED, ["dev"])
-    assert json.dumps(again) == json.dumps(wired.recordings), "made-up values and orders must not depend on the run"
+def test_two_runs_of_a_program_give_the_same_recording_to_the_byte(wired: Runs, cases: Runs) -> None:
+    _, first, second = wired.recordings
+    assert json.dumps(first) == json.dumps(second), "made-up values and orders must not depend on the run"
+    again = program.record(CASES, ["options", "asks"])
+    known = [cases(stack, mode) for stack in ("options", "asks") for mode in program.MODES]
+    assert json.dumps(again) == json.dumps(known), "nor on the process"
 
 
 def test_a_wire_is_an_equality_of_values(wired: Runs) -> None:
@@ -180,10 +197,9 @@ def test_every_option_of_a_resource_is_recorded(cases: Runs) -> None:
 
 def test_a_resource_knows_the_line_that_registered_it(cases: Runs) -> None:
     text = (CASES / "program/__main__.py").read_text().splitlines()
-    source = cases.only("transforms").source
-    assert source is not None
-    assert source["file"] == "program/__main__.py", "relative to the program's folder"
-    assert 'Thing(VPC, "tagged"' in text[source["line"] - 1]
+    file, _, line = cases.only("transforms").where.partition(":")
+    assert file == "program/__main__.py", "relative to the program's folder"
+    assert 'Thing(VPC, "tagged"' in text[int(line) - 1]
 
 
 def test_urns_are_those_that_the_engine_would_make(cases: Runs) -> None:
@@ -229,20 +245,12 @@ def test_an_unknown_look_up_gets_a_stand_in_and_a_note(cases: Runs) -> None:
     assert ("StackReference", "stand-in") in everything
 
 
-def test_a_stand_in_has_the_fields_that_the_sdk_declares(tmp_path: Path) -> None:
-    asked = "aws.ec2.get_security_group(name='x')"
-    runs = Runs(
-        record_text(
-            tmp_path,
-            f"import pulumi, pulumi_aws as aws\nfound = {asked}\n"
-            "pulumi.export('found', [found.id, found.name, found.arn, found.vpc_id.upper()])\n",
-        )
-    )
-    identifier, name, arn, vpc = runs.outputs("dev")["found"]  # type: ignore[misc]
-    assert name == "x", "an argument comes back as the field of its name"
-    assert identifier.startswith("sg-")
-    assert arn == f"arn:aws:ec2:us-east-1:111122223333:security-group/{identifier}"
-    assert vpc.startswith("VPC-")
+def test_a_stand_in_has_the_fields_that_the_sdk_declares(asked: dict[str, object]) -> None:
+    group = cast("dict[str, str]", asked["group"])
+    assert group["name"] == "nodes", "an argument comes back as the field of its name"
+    assert group["id"].startswith("sg-"), "an id has its type's prefix"
+    assert group["arn"] == f"arn:aws:ec2:us-east-1:111122223333:security-group/{group['id']}"
+    assert group["vpc"].startswith("VPC-"), "no field is None: programs take them apart"
 
 
 def test_what_a_packaged_component_returns_is_unknown_and_trips_nothing(cases: Runs) -> None:
@@ -301,8 +309,7 @@ def test_a_program_that_refuses_its_settings_is_not_one_that_fails(cases: Runs) 
 def test_a_failure_shows_the_lines_of_the_program_and_no_others(
     cases: Runs, stack: str, message: str, lines: list[str]
 ) -> None:
-    error = cases(stack)["error"]
-    assert error is not None
+    error = problem(cases(stack))
     assert error["kind"] == "failed"
     assert error["message"].startswith(message)
     shown = "\n".join(error["traceback"])
@@ -312,14 +319,12 @@ def test_a_failure_shows_the_lines_of_the_program_and_no_others(
 
 
 def test_two_resources_of_one_name_are_refused_as_by_the_engine(cases: Runs) -> None:
-    error = cases("doubled")["error"]
-    assert error is not None
+    error = problem(cases("doubled"))
     assert "urn:pulumi:doubled::cases::aws:ec2/vpc:Vpc::same" in error["message"]
 
 
 def test_an_output_that_the_file_does_not_state_is_named(cases: Runs) -> None:
-    error = cases("unstated")["error"]
-    assert error is not None
+    error = problem(cases("unstated"))
     assert (error["kind"], "'subnetIds'" in error["message"]) == ("refused", True), error["message"]
 
 
@@ -338,8 +343,7 @@ def test_a_process_that_ends_without_an_answer_is_a_failure(tmp_path: Path) -> N
 
 def test_the_recorder_does_not_offer_its_own_modules_to_the_program(tmp_path: Path) -> None:
     (recording, _) = record_text(tmp_path, "import answers\n")
-    assert recording["error"] is not None
-    assert "No module named 'answers'" in recording["error"]["message"]
+    assert "No module named 'answers'" in problem(recording)["message"]
 
 
 def test_credentials_do_not_reach_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,18 +367,8 @@ def test_an_interpreter_without_pulumi_is_named(tmp_path: Path) -> None:
     assert f"The program's interpreter, {sys.executable}, has no usable pulumi" in recording["error"]["message"]
 
 
-def test_a_policy_document_is_rendered_as_the_provider_renders_it(tmp_path: Path) -> None:
-    text = """
-import pulumi, pulumi_aws as aws
-found = aws.iam.get_policy_document(statements=[{
-    "sid": "Web", "actions": ["sts:AssumeRoleWithWebIdentity"],
-    "principals": [{"type": "Federated", "identifiers": ["arn:one", "arn:two"]}],
-    "conditions": [{"test": "StringEquals", "variable": "issuer:aud", "values": ["sts.amazonaws.com"]}],
-}, {"effect": "Deny", "actions": ["s3:*", "ec2:*"], "resources": ["*"], "principals": [{"type": "*", "identifiers": ["*"]}]}])
-pulumi.export("json", found.json)
-"""
-    rendered = Runs(record_text(tmp_path, text)).outputs("dev")["json"]
-    assert json.loads(str(rendered)) == {
+def test_a_policy_document_is_rendered_as_the_provider_renders_it(asked: dict[str, object]) -> None:
+    assert json.loads(str(asked["document"])) == {
         "Version": "2012-10-17",
         "Statement": [
             {
@@ -389,24 +383,13 @@ pulumi.export("json", found.json)
     }
 
 
-def test_the_packaged_cluster_of_pulumi_eks_hands_out_what_programs_take_from_it(tmp_path: Path) -> None:
-    text = """
-import pulumi, pulumi_eks as eks
-cluster = eks.Cluster("main", create_oidc_provider=True)
-pulumi.export("issuer", cluster.oidc_provider_url)
-pulumi.export("same", cluster.eks_cluster.identities[0].oidcs[0].issuer)
-pulumi.export("provider", cluster.oidc_provider_arn)
-pulumi.export("group", cluster.cluster_security_group_id)
-pulumi.export("name", cluster.eks_cluster.name)
-pulumi.export("core", cluster.core.oidc_provider.arn)
-"""
-    outputs = Runs(record_text(tmp_path, text)).outputs("dev")
-    issuer = str(outputs["issuer"])
-    assert outputs["same"] == issuer, "the inner cluster and the component agree"
-    assert outputs["provider"] == f"arn:aws:iam::111122223333:oidc-provider/{issuer.removeprefix('https://')}"
-    assert outputs["core"] == outputs["provider"]
-    assert str(outputs["group"]).startswith("sg-")
-    assert str(outputs["name"]).startswith("main-eksCluster-")
+def test_the_packaged_cluster_of_pulumi_eks_hands_out_what_programs_take_from_it(asked: dict[str, object]) -> None:
+    issuer = str(asked["issuer"])
+    assert asked["innerIssuer"] == issuer, "the inner cluster and the component agree"
+    assert asked["provider"] == f"arn:aws:iam::111122223333:oidc-provider/{issuer.removeprefix('https://')}"
+    assert asked["coreProvider"] == asked["provider"]
+    assert str(asked["securityGroup"]).startswith("sg-")
+    assert str(asked["innerName"]).startswith("main-eksCluster-")
 
 
 def test_the_chain_of_a_certificate_begins_at_its_top(wired: Runs) -> None:
@@ -456,7 +439,7 @@ def test_a_project_file_that_cannot_be_used_is_refused(tmp_path: Path, text: str
 
 
 def test_a_folder_without_a_program_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="no Pulumi.yaml"):
+    with pytest.raises(BadInputError, match=r"no Pulumi\.yaml"):
         program.load(tmp_path)
     with pytest.raises(BadInputError, match="no such folder"):
         program.load(tmp_path / "missing")
