@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from components.cluster import ADDON_IDENTITIES
 from preflight.errors import BadInputError
 from preflight.explanation import show
 from preflight.graph import UNKNOWN, Graph, Resource, Secret
@@ -452,6 +453,15 @@ def release(chart: str, values: Any, name: str = "r") -> Graph:
             {"ebs-csi-controller-sa": False, "ebs-csi-node-sa": True},
         ),
         ("cluster-autoscaler", "r", {"rbac": {"serviceAccount": {"name": "ca"}}}, {"ca": True}),
+        ("cluster-autoscaler", "r", {}, {"r-aws-cluster-autoscaler": True}),
+        ("karpenter", "r", {"serviceAccount": {"name": "k"}}, {"k": True}),
+        ("aws-gateway-controller-chart", "r", {}, {"gateway-api-controller": True}),
+        (
+            "aws-efs-csi-driver",
+            "r",
+            {"node": {"serviceAccount": {"name": "n"}}},
+            {"efs-csi-controller-sa": True, "n": True},
+        ),
         ("kiam", "kiam", {}, {"kiam-agent": True, "kiam-server": True}),
     ],
 )
@@ -473,6 +483,25 @@ def test_a_release_on_the_nodes_network_is_found_as_such():
     found = workloads(release("cert-manager", {"webhook": {"hostNetwork": True}}, "cert-manager"))
     assert {one.account for one in found if one.host_network} == {"cert-manager-webhook"}
     assert {one.account for one in workloads(release("kiam", {}, "kiam")) if one.host_network} == {"kiam-agent"}
+
+
+@pytest.mark.parametrize("type_", ["kubernetes:helm.sh/v3:Release", "kubernetes:helm.sh/v4:Chart"])
+def test_a_release_and_a_chart_without_a_namespace_are_in_default_under_their_own_name(type_: str):
+    (found,) = workloads(Graph([resource(type_, "web", chart="./charts/app/", values={})]))
+    assert (found.label, found.account) == ("release default/web", "web-app")
+
+
+def test_addons_that_set_up_the_nodes_network_share_it():
+    names = ["vpc-cni", "kube-proxy", "coredns", "eks-pod-identity-agent", "aws-ebs-csi-driver"]
+    shared = {one.account for one in workloads(Graph([addon(name) for name in names])) if one.host_network}
+    assert shared == {"aws-node", "kube-proxy", "eks-pod-identity-agent"}
+
+
+def test_the_cluster_component_wires_the_accounts_that_the_addons_run_under():
+    found = {
+        one.label: f"{one.namespace}/{one.account}" for one in workloads(Graph(list(map(addon, ADDON_IDENTITIES))))
+    }
+    assert found == {f"add-on {name}": str(account) for name, (account, _) in ADDON_IDENTITIES.items()}
 
 
 def test_an_annotation_in_a_releases_values_is_a_wire():
