@@ -20,6 +20,9 @@ from preflight.workloads import at, properties, text
 WIDTH_OF_A_FILE = 100
 """Columns where the output is no terminal."""
 
+MANY = 20
+"""So many components of one type, or wired accounts, are shown one by one; what is refused always is."""
+
 _CLUSTERS = ("aws:eks/cluster:Cluster", "eks:index:Cluster")
 
 
@@ -38,7 +41,8 @@ def _show(console: Console, modes: Sequence[Recording]) -> None:
     console.rule(f"[bold]{escape(recording['project'])} / {escape(recording['stack'])}", align="left")
     packages = Counter(_package(resource) for resource in graph.resources.values())
     counts = ", ".join(f"{count} {name}" for name, count in sorted(packages.items(), key=lambda item: -item[1]))
-    console.print(f"[bold]{len(graph.resources)} resources[/] ({counts})")
+    alike = " in preview and update alike" if len(modes) > 1 and not any(_differences(modes)) else ""
+    console.print(f"[bold]{len(graph.resources)} resources[/]{alike}: {counts}")
     for line in _differences(modes):
         console.print(line, style="yellow")
     for log in recording["logs"]:
@@ -84,13 +88,20 @@ def _tree(recording: Recording, graph: Graph) -> Tree:
 def _grow(tree: Tree, graph: Graph, urn: str, prefix: str) -> None:
     """Add what is below a component: components one by one, the rest by type, names without what they all share."""
     kinds: dict[str, list[Resource]] = {}
+    shown: Counter[str] = Counter()
     for child in graph.children(urn):
+        shown[child.type] += bool(graph.children(child.urn))
+        if shown[child.type] > MANY:
+            continue
         if graph.children(child.urn):
             count = sum(1 for _ in graph.descendants(child.urn))
             label = f"[bold cyan]{escape(_own(child.name, prefix))}[/] {escape(_short(child.type))} [dim]{count}"
             _grow(tree.add(label), graph, child.urn, child.name)
         else:
             kinds.setdefault(child.type, []).append(child)
+    for token, count in shown.items():
+        if count > MANY:
+            tree.add(f"[dim]and {count - MANY} more of {escape(_short(token))}")
     for token, resources in kinds.items():
         count = f" ({len(resources)})" if len(resources) > 1 else ""
         names = ", ".join(_own(resource.name, prefix) for resource in resources)
@@ -118,17 +129,23 @@ def _parts(recording: Recording, graph: Graph) -> Iterator[tuple[str, Table]]:
     identities = table(graph)
     wired = [one for one in identities if one.chosen and one.chosen.mechanism != "node role"]
     if wired:
-        yield "Who may become what", _wires(wired, _issuers(graph))
+        wired.sort(key=lambda one: one.chosen is not None and one.chosen.decision.admitted)
+        refused = sum(1 for one in wired if one.chosen and not one.chosen.decision.admitted)
+        yield "Who may become what", _wires(wired[: max(MANY, refused)], _issuers(graph))
+        if len(wired) > max(MANY, refused):
+            left = len(wired) - max(MANY, refused)
+            yield f"and {left} more accounts, all of them admitted; `preflight access --all` has them", Table.grid()
     if others := [one for one in identities if one not in wired and one.workloads]:
         rows = Table.grid(padding=(0, 2, 0, 0))
-        becomes: dict[str, list[str]] = {}
+        rows.add_column(style="dim", no_wrap=True)
+        becomes: dict[tuple[str, str], list[str]] = {}
         for one in others:
             way = one.chosen
-            name = f"{way.role.name if way.role else way.role_arn}: {way.decision.reason}" if way else "nobody"
-            becomes.setdefault(name, []).append(str(one))
-        for name, accounts in becomes.items():
-            rows.add_row(escape(", ".join(accounts)), f"[dim]may become[/] {escape(name)}")
-        yield "Pods without a role of their own", rows
+            name = (way.role.name if way.role else way.role_arn or "a node's role") if way else "nobody"
+            becomes.setdefault((name, way.decision.reason if way else ""), []).append(str(one))
+        for (name, reason), accounts in becomes.items():
+            rows.add_row(escape(name), escape(", ".join(accounts)) + (f"\n[dim]{escape(reason)}" if reason else ""))
+        yield "Pods without a role of their own may become", rows
     if subnets := graph.of_type("aws:ec2/subnet:Subnet"):
         yield "Network", _network(graph, subnets)
     if ports := list(_ports(graph)):
@@ -214,8 +231,10 @@ def _wires(found: Sequence[Identity], issuers: dict[str, str]) -> Table:
     rows = Table.grid(padding=(0, 2, 0, 0))
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column(overflow="fold")
-    for identity in found:
+    for number, identity in enumerate(found):
         way = cast("Way", identity.chosen)
+        if number:
+            rows.add_row("", "")
         verdict = (
             "[green]admits it[/]" if way.decision.admitted else f"[red]refuses it[/]: {escape(way.decision.reason)}"
         )
@@ -226,9 +245,10 @@ def _wires(found: Sequence[Identity], issuers: dict[str, str]) -> Table:
         rows.add_row("account", f"[bold]{escape(str(identity))}")
         rows.add_row("role", escape(f"{way.role.name if way.role else way.role_arn} through {way.mechanism}"))
         rows.add_row("trust", verdict + escape(f": it names {named}" if named else ""))
-        rows.add_row("may", escape(", ".join(_policy(one) for one in way.policies)) or "[yellow]nothing: no policy")
+        rows.add_row(
+            "policies", escape(", ".join(_policy(one) for one in way.policies)) or "[yellow]none: it may do nothing"
+        )
         rows.add_row("runs", escape(runs) or "[yellow]nothing of this program")
-        rows.add_row("", "")
     return rows
 
 
