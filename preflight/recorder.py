@@ -733,13 +733,17 @@ def forget_program(directory: Path) -> None:
     What is installed stays, and so do SDKs that were generated into the program's folder: they register themselves
     with pulumi on import and may do so only once.
     """
+    doomed: list[str] = []
     for name, module in list(sys.modules.items()):
+        # A namespace package computes its path from its parent, so nothing goes before all have been asked.
         locations = [getattr(module, "__file__", None), *(getattr(module, "__path__", None) or ())]
         path = next((Path(location) for location in locations if location), None)
         if path is None or name == "__main__" or name.startswith("_preflight_") or not _is_own(path, directory):
             continue
         if not any((parent / "pulumi-plugin.json").exists() for parent in path.parents if directory in parent.parents):
-            del sys.modules[name]
+            doomed.append(name)
+    for name in doomed:
+        del sys.modules[name]
 
 
 def main() -> None:
