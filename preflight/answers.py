@@ -172,11 +172,25 @@ _AWS = {
 }
 
 
-def autonames(facts: Facts) -> dict[str, Any]:
-    """Return the names that Pulumi's providers give by themselves, as they do: the logical name, 7 or 8 hex digits.
+def checked(facts: Facts) -> dict[str, Any]:
+    """Return what a provider makes of the inputs when it checks them: names of its own, policies as JSON text.
 
-    Providers do so when they check the inputs, before any preview, so these are known in both modes.
+    A provider checks before any preview, so these are known in both modes.
     """
+    documents = {
+        key: UNKNOWN if UNKNOWN in (text := json.dumps(value)) else text
+        for key, value in facts.inputs.items()
+        if key in _DOCUMENTS and facts.type.startswith("aws:") and isinstance(value, dict)
+    }
+    return {**documents, **autonames(facts)}
+
+
+# Inputs that the AWS provider takes as an object, too, and hands back as text.
+_DOCUMENTS = frozenset({"assumeRolePolicy", "policy"})
+
+
+def autonames(facts: Facts) -> dict[str, Any]:
+    """Return the names that Pulumi's providers give by themselves, as they do: the logical name, 7 or 8 hex digits."""
     if facts.type.startswith("aws:"):
         key = _AWS.get(facts.kind, ("", "", "", ""))[3]
         prefix = facts.given(key + "Prefix") or facts.given("namePrefix")

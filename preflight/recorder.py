@@ -252,7 +252,7 @@ class Monitor(pulumi_mocks.MockMonitor):
         inputs = plain_struct(request.object)
         reference = request.provider or (request.providers.get("aws", "") if request.remote else "")
         facts = self._facts(urn, request.type, request.name, inputs, reference)
-        names = answers.autonames(facts)
+        names = answers.checked(facts)
         facts.inputs.update(names)
         made = answers.computed(facts) if request.custom or request.remote else answers.Answer("")
         record = self._record(urn, request, inputs)
