@@ -172,6 +172,8 @@ def _value(value: object) -> str:
         return "[secret]"
     if value is UNKNOWN:
         return "known after the update"
+    if isinstance(value, (dict, list)) and len(cast("list[object]", value)) > MANY:
+        return f"{len(cast('list[object]', value))} values"
     if isinstance(value, dict):
         return "\n".join(f"{key}: {_value(one)}" for key, one in sorted(cast("dict[str, object]", value).items()))
     if isinstance(value, list):
