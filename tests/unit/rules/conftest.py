@@ -116,7 +116,8 @@ class Recorded:
         for recording in (self.preview, self.update):
             raw = copy.deepcopy(next(raw for raw in recording["resources"] if _key(raw) == like))
             raw["urn"] = raw["urn"].rpartition("$")[0] + f"${type_}::{name}"
-            raw.update(type=type_, name=name, inputs=copy.deepcopy(inputs), outputs={**inputs, **outputs})
+            made = copy.deepcopy({**inputs, **outputs})
+            raw.update(type=type_, name=name, inputs=copy.deepcopy(inputs), outputs=made)
             raw["id"] = str(outputs.get("id", name))
             recording["resources"].append(raw)
         return self[f"{type_.rpartition(':')[2]} {name}"]
