@@ -6,12 +6,14 @@ no language host, no plugin, no network.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import runpy
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -237,9 +239,13 @@ class Deployment:
         """`pulumi refresh`."""
         return self._run(self._stack.refresh, **options)
 
-    def destroy(self) -> Outcome:
+    def preview_destroy(self) -> Outcome:
+        """What `pulumi destroy` shows before it asks."""
+        return self._run(self._stack.preview_destroy)
+
+    def destroy(self, **options: Any) -> Outcome:
         """`pulumi destroy`."""
-        return self._run(self._stack.destroy)
+        return self._run(self._stack.destroy, **options)
 
     def command(self, *args: str) -> str:
         """Any other command on the stack; its output."""
@@ -254,6 +260,8 @@ class Deployment:
                 command(on_event=lambda event: _note(outcome, event), color="never", **options)
             except automation.CommandError as error:
                 outcome.error = str(error)
+        if outcome.error:
+            _forget_the_aborted_program()
         return outcome
 
     @property
@@ -268,9 +276,21 @@ class Deployment:
         return json.loads(path.read_text())["checkpoint"]["latest"] or {}
 
     @property
+    def pending(self) -> list[dict[str, Any]]:
+        """The operations that a killed engine had begun."""
+        return self.checkpoint.get("pending_operations", [])
+
+    @property
     def outputs(self) -> Mapping[str, Any]:
         """The outputs of the stack."""
         return next((each.get("outputs", {}) for each in self.state if each["type"] == "pulumi:pulumi:Stack"), {})
+
+
+def _forget_the_aborted_program() -> None:
+    """The SDK leaves the event loop of a program open that the engine has aborted; its warnings are not ours."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -42,6 +42,8 @@ CLUSTER_WIDE = frozenset(
 )
 # Real awaits take minutes; here whatever can happen happens within milliseconds of the rest of the update.
 PATIENCE_SECONDS = 5.0
+# A load balancer takes minutes to go, and everything that does not wait for it goes first: until so long nothing has.
+QUIET_SECONDS = 0.2
 
 
 class Kubernetes(Provider):
@@ -324,12 +326,13 @@ class Kubernetes(Provider):
                 lambda backend=backend: kube.find(SERVICE, item.namespace, backend) is not None,
                 f"Service {backend} does not exist",
             )
+        # The controller tries again and again, so what it needs may also come later.
+        self.cloud.changed.wait_for(lambda: not list(balancers.balancer_problems(world, kube, item)), PATIENCE_SECONDS)
         if not list(balancers.controller_problems(world, kube, "")):
             item.finalizers = [balancers.FINALIZER]
         problems = list(balancers.balancer_problems(world, kube, item))
         if problems:
             raise _NotReadyError("; ".join(problems))
-        item.finalizers = [balancers.FINALIZER]
         host = balancers.make(world, kube, item)
         return {"status": {"loadBalancer": {"ingress": [{"hostname": host}]}}}
 
@@ -343,6 +346,8 @@ class Kubernetes(Provider):
             for each in [each for each in kube.objects.values() if each.namespace == item.name]:
                 self._remove(kube, each)
         if item.finalizers:
+            while self.cloud.changed.wait(QUIET_SECONDS):
+                pass
             problems = list(balancers.controller_problems(world, kube, "elasticloadbalancing:DeleteLoadBalancer"))
             class_name = item.inputs["spec"].get("ingressClassName", "")
             if kube.find(INGRESS_CLASS, "", class_name) is None:

@@ -244,7 +244,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         if request.preview:
             unknown = dict.fromkeys(self.volatile(wire.type_of(request.urn)), wire.UNKNOWN)
             return provider_pb2.UpdateResponse(
-                properties=wire.encode({**wire.decode(request.olds), **_echo(inputs), **unknown})
+                properties=wire.encode({**_over(wire.decode(request.olds), _echo(inputs)), **unknown})
             )
         with self._answering(context), self._fault("update", request.urn):
             outputs = self.update(request.urn, request.id, wire.plain(inputs), self._config(context))
@@ -328,6 +328,13 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
 def _echo(inputs: dict[str, Json]) -> dict[str, Json]:
     return {key: value for key, value in inputs.items() if key != "__defaults"}
+
+
+def _over(old: Json, new: Json) -> Json:
+    """New inputs over old outputs; what only the cloud sets stays, also inside of an object."""
+    if isinstance(old, dict) and isinstance(new, dict) and not wire.is_wrapped(new):
+        return {**old, **{key: _over(old.get(key), value) for key, value in new.items()}}
+    return new
 
 
 def _merged(inputs: dict[str, Json], outputs: dict[str, Json]) -> dict[str, Json]:

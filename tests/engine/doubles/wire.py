@@ -47,6 +47,11 @@ def plain(value: Json) -> Json:
     return [plain(each) for each in value] if isinstance(value, list) else value
 
 
+def is_wrapped(value: dict[str, Json]) -> bool:
+    """Whether the object stands for something else: a secret or a reference."""
+    return _SIGNATURE in value
+
+
 def has_unknown(value: Json) -> bool:
     """Whether a part of the value is known only to the update."""
     if isinstance(value, dict):

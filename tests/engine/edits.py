@@ -1,0 +1,128 @@
+"""Realistic edits of a stack, each with what it may change and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .harness import Deployment
+
+CHART_VERSIONS = "components/versions.py"
+CONTROLLER_POLICY = "iam_policies/aws-load-balancer-controller.json"
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One pull request."""
+
+    what: str
+    apply: Callable[[Deployment], None]
+    changes: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    """By operation, the labels of the resources."""
+
+
+def _add_node_group(deployment: Deployment) -> None:
+    group = {"instanceTypes": ["m7g.large"], "minSize": 1, "maxSize": 4}
+    deployment.configure(lambda stack: stack["cluster"]["nodeGroups"].update(batch=group))
+
+
+def _add_identity(deployment: Deployment) -> None:
+    reader = {"managedPolicyArns": ["arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"], "createNamespace": True}
+    deployment.configure(lambda stack: stack.update(identities={"shop/reader": reader}))
+
+
+def _add_zone(deployment: Deployment) -> None:
+    deployment.configure(lambda stack: stack["network"]["zones"].append("ap-northeast-2b"))
+
+
+def _raise_disk(deployment: Deployment) -> None:
+    deployment.configure(lambda stack: stack["cluster"]["nodeGroups"]["system"].update(diskSize=80))
+
+
+def _raise_maximum(deployment: Deployment) -> None:
+    deployment.configure(lambda stack: stack["cluster"]["nodeGroups"]["system"].update(maxSize=6))
+
+
+def _larger_nodes(deployment: Deployment) -> None:
+    deployment.configure(lambda stack: stack["cluster"]["nodeGroups"]["system"].update(instanceTypes=["t3.large"]))
+
+
+def _policy_action(deployment: Deployment) -> None:
+    deployment.edit(CONTROLLER_POLICY, '"ec2:DescribeVpcs"', '"ec2:DescribeVpcs", "ec2:DescribeVpcAttribute"')
+
+
+def _chart_version(deployment: Deployment) -> None:
+    deployment.edit(CHART_VERSIONS, 'version="3.5.0"', 'version="3.5.1"')
+
+
+def _kubernetes_minor(deployment: Deployment) -> None:
+    deployment.edit(CHART_VERSIONS, 'name="1.35"', 'name="1.36"')
+    deployment.configure(lambda stack: stack["cluster"].update(kubernetesVersion="1.36"))
+
+
+def _rename_component(deployment: Deployment) -> None:
+    path, tail = "__main__.py", "            protect=settings.protect,\n        ),\n    )\n    cluster = Cluster("
+    deployment.edit(path, 'Network(\n        "network",', 'Network(\n        "vpc",')
+    alias = '        pulumi.ResourceOptions(aliases=[pulumi.Alias(name="network")]),\n'
+    deployment.edit(path, tail, tail.replace("        ),\n    )", f"        ),\n{alias}    )"))
+
+
+ADDITIONS = (
+    Edit(
+        "add a node group",
+        _add_node_group,
+        {"create": {"LaunchTemplate cluster-batch", "NodeGroup cluster-batch"}},
+    ),
+    Edit(
+        "add an identity",
+        _add_identity,
+        {
+            "create": {
+                "Namespace irsa-shop",
+                "PodRole irsa-shop.reader",
+                "Role irsa-shop.reader-role",
+                "RolePolicyAttachment irsa-shop.reader-AmazonS3ReadOnlyAccess",
+                "ServiceAccount irsa-shop.reader-account",
+            }
+        },
+    ),
+)
+CHANGES = (
+    Edit(
+        "give nodes larger disks",
+        _raise_disk,
+        {"update": {"LaunchTemplate cluster-system", "NodeGroup cluster-system"}},
+    ),
+    Edit(
+        "change a policy's actions",
+        _policy_action,
+        {"update": {"Policy ingress-controller-aws-load-balancer-controller"}},
+    ),
+    Edit("change a chart's version", _chart_version, {"update": {"Release ingress-aws-load-balancer-controller"}}),
+)
+ALONE = (
+    Edit("raise a node group's maximum", _raise_maximum, {"update": {"NodeGroup cluster-system"}}),
+    Edit("take larger nodes", _larger_nodes, {"replace": {"NodeGroup cluster-system"}}),
+    Edit(
+        "go to the next Kubernetes minor",
+        _kubernetes_minor,
+        {"update": {"Cluster cluster-eks-eksCluster", "NodeGroup cluster-system"}},
+    ),
+    Edit("rename a component with an alias", _rename_component),
+    Edit(
+        "add a zone at the end",
+        _add_zone,
+        {
+            "create": {
+                "Subnet network-public-ap-northeast-2b",
+                "Subnet network-private-ap-northeast-2b",
+                "RouteTable network-private-ap-northeast-2b",
+                "RouteTableAssociation network-public-ap-northeast-2b",
+                "RouteTableAssociation network-private-ap-northeast-2b",
+                "Route network-private-ap-northeast-2b-default",
+            },
+            "update": {"VpcEndpoint network-s3"},
+            "replace": {"NodeGroup cluster-system"},
+        },
+    ),
+)

@@ -1,0 +1,170 @@
+"""What goes wrong once, and what brings the stack back. Each scenario says which requirement it found broken."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .doubles.provider import Fault
+from .doubles.wire import name_of, type_of
+from .doubles.world import Kube, World
+from .harness import Deployment, Lab
+
+THROTTLED = "ThrottlingException: Rate exceeded"
+NOT_YET_VISIBLE = "InvalidParameterException: The role with name is invalid or cannot be assumed: it does not exist yet"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A resource that something happens to."""
+
+    type: str
+    name: str
+
+    @property
+    def label(self) -> str:
+        """As outcomes name it."""
+        return f"{self.type.split(':')[-1]} {self.name}"
+
+
+def targets(settled: Deployment) -> list[Target]:
+    """Every resource of the stack that a provider makes."""
+    return [
+        Target(each["type"], name_of(each["urn"]))
+        for each in settled.state
+        if each.get("custom") and not each["type"].startswith("pulumi:")
+    ]
+
+
+def creation_fails(lab: Lab, settled: Deployment, target: Target, folder: Path, message: str) -> Iterator[str]:
+    """The first update fails at one resource, the second finishes, a third would do nothing."""
+    deployment = Deployment(lab, folder, settled.name)
+    lab.cloud.faults = [Fault("create", target.type, target.name, message)]
+    first = deployment.up()
+    if message not in first.error or target.name not in first.error:
+        yield "the failed update has to name the resource and say what AWS said"
+    yield from _converges(deployment, settled)
+
+
+def deletion_fails(lab: Lab, settled: Deployment, target: Target, folder: Path, message: str) -> Iterator[str]:
+    """The first destroy fails at one resource, the second finishes."""
+    deployment = settled.branch(folder)
+    lab.cloud.faults = [Fault("delete", target.type, target.name, message)]
+    first = deployment.destroy()
+    if message not in first.error or target.name not in first.error:
+        yield "the failed destroy has to name the resource and say what AWS said"
+    yield from _comes_down(deployment)
+
+
+def killed_while_creating(lab: Lab, settled: Deployment, target: Target, folder: Path, when: str) -> Iterator[str]:
+    """The engine's process ends in the middle of a creation; the documented recovery brings the stack up."""
+    deployment = Deployment(lab, folder, settled.name)
+    lab.cloud.faults = [Fault("create", target.type, target.name, kill=when)]  # type: ignore[arg-type]
+    first = deployment.up()
+    if not first.error:
+        yield "a killed update has to fail"
+    recover(deployment)
+    yield from _converges(deployment, settled)
+
+
+def killed_while_deleting(lab: Lab, settled: Deployment, target: Target, folder: Path, when: str) -> Iterator[str]:
+    """The engine's process ends in the middle of a deletion; the documented recovery lets the destroy finish."""
+    deployment = settled.branch(folder)
+    lab.cloud.faults = [Fault("delete", target.type, target.name, kill=when)]  # type: ignore[arg-type]
+    if not deployment.destroy().error:
+        yield "a killed destroy has to fail"
+    recover(deployment)
+    deployment.world.late.clear()
+    yield from _comes_down(deployment)
+
+
+def _converges(deployment: Deployment, settled: Deployment) -> Iterator[str]:
+    second = deployment.up()
+    if second.error:
+        yield f"the second update has to finish: {second.error[-2000:]}"
+        return
+    if contents(deployment.world) != contents(settled.world):
+        yield f"nothing may be double or lost: {_difference(deployment.world, settled.world)}"
+    urns = [sorted(each["urn"] for each in one.state) for one in (deployment, settled)]
+    if urns[0] != urns[1]:
+        yield f"the state has to hold the same resources: {set(urns[0]) ^ set(urns[1])}"
+    third = deployment.preview()
+    if third.error or third.changes:
+        yield f"afterwards there has to be nothing left to do: {third.changes} {third.error}"
+
+
+def _comes_down(deployment: Deployment) -> Iterator[str]:
+    second = deployment.destroy()
+    if second.error:
+        yield f"the second destroy has to finish: {second.error[-2000:]}"
+    if deployment.world.leftovers:
+        yield f"nothing may be left: {deployment.world.leftovers}"
+
+
+def contents(world: World) -> Counter[str]:
+    """What is there, without ids and made-up names."""
+    return Counter(
+        [f"{each.type} by {re.sub('[0-9a-f]{7,}', '', each.made_by)}" for each in world.things.values()]
+        + [f"{each.type} {each.namespace}/{each.name}" for kube in world.kubes.values() for each in _objects(kube)]
+    )
+
+
+def _objects(kube: Kube) -> Iterator[object]:
+    return iter(kube.objects.values())
+
+
+def _difference(world: World, wanted: World) -> str:
+    more, less = contents(world) - contents(wanted), contents(wanted) - contents(world)
+    return f"too many {dict(more)}, too few {dict(less)}"
+
+
+def recover(deployment: Deployment) -> list[tuple[str, ...]]:
+    """What docs/recovery.md says to do after a killed process; the commands, as they were given."""
+    given: list[tuple[str, ...]] = []
+
+    def run(*args: str) -> None:
+        given.append(args)
+        deployment.command(*args)
+
+    run("cancel", "--yes")
+    arguments: list[str] = []
+    for urn in [each["resource"]["urn"] for each in deployment.pending if each["type"] == "creating"]:
+        found = made_for(deployment, urn)
+        if found:
+            arguments += ["--import-pending-creates", urn, "--import-pending-creates", found]
+    run("refresh", "--yes", "--skip-preview", "--clear-pending-creates", *arguments)
+    return given
+
+
+def made_for(deployment: Deployment, urn: str) -> str | None:
+    """The id of what the cloud made for a pending create, found as a person would: by type and contents."""
+    known = {each.get("id") for each in deployment.state if each["type"] == type_of(urn)}
+    wanted = next(each["resource"] for each in deployment.pending if each["resource"]["urn"] == urn)["inputs"]
+    wanted.pop("__defaults", None)
+    there: list[tuple[str, object]] = [
+        (each.id, each.inputs) for each in deployment.world.of_type(type_of(urn)) if each.made_by == "pulumi"
+    ]
+    for kube in deployment.world.kubes.values():
+        there += [(each.id, each.inputs) for each in kube.of_type(type_of(urn))]
+    return next((identity for identity, inputs in there if identity not in known and inputs == wanted), None)
+
+
+SCENARIOS: dict[str, Callable[[Lab, Deployment, Target, Path], Iterator[str]]] = {
+    "creation fails once": lambda lab, settled, target, folder: creation_fails(lab, settled, target, folder, THROTTLED),
+    "deletion fails once": lambda lab, settled, target, folder: deletion_fails(lab, settled, target, folder, THROTTLED),
+    "killed before it is made": lambda lab, settled, target, folder: killed_while_creating(
+        lab, settled, target, folder, "before"
+    ),
+    "killed after it is made": lambda lab, settled, target, folder: killed_while_creating(
+        lab, settled, target, folder, "after"
+    ),
+    "killed before it is deleted": lambda lab, settled, target, folder: killed_while_deleting(
+        lab, settled, target, folder, "before"
+    ),
+    "killed after it is deleted": lambda lab, settled, target, folder: killed_while_deleting(
+        lab, settled, target, folder, "after"
+    ),
+}
