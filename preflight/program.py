@@ -175,16 +175,27 @@ def load(directory: Path) -> Program:
             f"  change:  name the folder of a Python program with -C DIR"
         )
     main = directory / str(values.get("main") or ".")
-    virtualenv = directory / str(options.get("virtualenv") or ".no-virtualenv")
-    interpreters = (virtualenv / "bin/python", virtualenv / "Scripts/python.exe", Path(sys.executable))
     return Program(
         directory=directory,
         project=str(values.get("name") or directory.name),
         file=file,
         main=main.resolve(),
-        interpreter=next(one for one in interpreters if one.exists()),
+        interpreter=_interpreter(directory, options),
         stack_folder=directory / str(values.get("stackConfigDir") or "."),
     )
+
+
+def _interpreter(directory: Path, options: Mapping[str, Plain]) -> Path:
+    """Find the interpreter that Pulumi would take: of the named environment, uv's, the activated one; else ours."""
+    environments: list[Path] = []
+    if options.get("virtualenv"):
+        environments = [directory / str(options["virtualenv"])]
+    elif options.get("toolchain") in ("uv", "poetry"):
+        environments = [above / ".venv" for above in (directory, *directory.parents)]
+    elif "VIRTUAL_ENV" in os.environ:
+        environments = [Path(os.environ["VIRTUAL_ENV"])]
+    found = (one / place for one in environments for place in ("bin/python", "Scripts/python.exe"))
+    return next((one for one in found if one.exists()), Path(sys.executable))
 
 
 def settings(directory: Path) -> dict[str, object]:
@@ -207,39 +218,25 @@ def settings(directory: Path) -> dict[str, object]:
 
 
 def choose(program: Program, asked: Sequence[str]) -> list[str]:
-    """Return the stacks to run: those asked for, else dev if it has a file, else all.
+    """Return the stacks to run: those asked for, else dev if it has a file, else all that have one.
 
-    Raises BadInputError for a stack without a file, unless there is no stack file at all and preflight.toml has a
-    [config]: many public programs keep their stack files to themselves.
+    A program without any stack file runs as the stack that was asked for, or as dev: Pulumi needs no file either, and
+    many public programs keep theirs to themselves. Raises BadInputError where there are files, but not this one.
     """
     stacks = program.stacks
-    without_files = not stacks and "config" in settings(program.directory)
-    for stack in asked:
-        if stack in stacks or without_files:
-            continue
-        near = difflib.get_close_matches(stack, stacks, n=1, cutoff=0.5)
-        raise BadInputError(
-            f"There is no stack `{stack}`.\n"
-            f"  found:   no {program.stack_file(stack).name} in {program.stack_folder}\n"
-            f"  allowed: {', '.join(stacks) or 'nothing yet: no Pulumi.<stack>.yaml is there'}\n"
-            f"  change:  {f'did you mean `{near[0]}`?' if near else _remedy(stacks, stack)}"
-        )
+    for stack in asked if stacks else ():
+        if stack not in stacks:
+            near = difflib.get_close_matches(stack, stacks, n=1, cutoff=0.5)
+            write = f"name one of these stacks, or write Pulumi.{stack}.yaml"
+            raise BadInputError(
+                f"There is no stack `{stack}`.\n"
+                f"  found:   no {program.stack_file(stack).name} in {program.stack_folder}\n"
+                f"  allowed: {', '.join(stacks)}\n"
+                f"  change:  {f'did you mean `{near[0]}`?' if near else write}"
+            )
     if asked:
         return list(dict.fromkeys(asked))
-    if not stacks and not without_files:
-        raise BadInputError(
-            f"The project {program.project} has no stack.\n"
-            f"  found:   no Pulumi.<stack>.yaml in {program.stack_folder}\n"
-            f"  allowed: one such file per stack; or a [config] table in {SETTINGS_FILE} for a program without any\n"
-            f"  change:  {_remedy(stacks, 'dev')}"
-        )
-    return ["dev"] if "dev" in stacks or without_files else stacks
-
-
-def _remedy(stacks: Sequence[str], stack: str) -> str:
-    if stacks:
-        return f"name one of these stacks, or write Pulumi.{stack}.yaml"
-    return f"write Pulumi.{stack}.yaml, or list the values that the program asks for under [config] in {SETTINGS_FILE}"
+    return ["dev"] if "dev" in stacks or not stacks else stacks
 
 
 def placeholder(path: str) -> str:
@@ -342,13 +339,27 @@ class Running:
                 failed = True
                 head = f"The program failed, stack {stack}, {recording['mode']} mode."
                 lines = [f"  {line}" for line in error["traceback"]]
-                problems[stack] = "\n".join([head, *lines, error["message"]])
+                problems[stack] = "\n".join([head, *lines, error["message"], *self._advice(error)])
             else:
                 problems[stack] = "\n".join([error["message"], *(["", *where] if where else [])])
         if problems:
             message = "\n\n".join(problems.values())
             raise ProgramFailedError(message) if failed else BadInputError(message)
         return by_stack
+
+    def _advice(self, error: ProgramError) -> list[str]:
+        """Say what to do about a package that the program imports and its interpreter does not have."""
+        if not error["message"].startswith("ModuleNotFoundError"):
+            return []
+        python = self.program.interpreter
+        ours = python == Path(sys.executable)
+        where = "preflight's own, for want of an environment of the program" if ours else "the program's own"
+        change = (
+            "make the environment that Pulumi.yaml names under runtime, options, virtualenv"
+            if ours
+            else (f"{python} -m pip install what the program needs, such as -r requirements.txt")
+        )
+        return [f"  interpreter: {python}, {where}", f"  change:      {change}"]
 
     def line(self, stack: str, path: str) -> str:
         """Return where a setting stands, as `Pulumi.dev.yaml:12`; without the line if the file does not have it."""

@@ -84,6 +84,8 @@ except ImportError as missing:
     _answer_without_pulumi(missing)
 
 SETTINGS: Any = pulumi_settings.SETTINGS
+# Its name until pulumi 3.125.
+INVOKE_RESPONSE: Any = getattr(resource_pb2, "ResourceInvokeResponse", None) or vars(provider_pb2)["InvokeResponse"]
 STACK_TYPE = "pulumi:pulumi:Stack"
 REFERENCE_TYPE = "pulumi:pulumi:StackReference"
 GET_RESOURCE = "pulumi:pulumi:getResource"
@@ -353,7 +355,7 @@ class Monitor(pulumi_mocks.MockMonitor):
         if request.tok == GET_RESOURCE:
             identifier, state = self.states.get(args["urn"], ("", {}))
             found = {"urn": args["urn"], "id": identifier, "state": state}
-            return resource_pb2.ResourceInvokeResponse(**{"return": struct_of(found)})
+            return INVOKE_RESPONSE(**{"return": struct_of(found)})
         urn = f"{request.tok}({json.dumps(args, sort_keys=True)})"
         facts = self._facts(urn, request.tok, "", args, request.provider)
         shape = result_shape(request.tok)
@@ -364,7 +366,7 @@ class Monitor(pulumi_mocks.MockMonitor):
         elif answer is None:
             answer, origin = answers.stand_in(shape, facts), "stand-in"
         self._note(request.tok, args, answer, origin)
-        return resource_pb2.ResourceInvokeResponse(**{"return": struct_of(answer)})
+        return INVOKE_RESPONSE(**{"return": struct_of(answer)})
 
     def Call(self, request: Any) -> Any:  # noqa: N802
         """Answer a method of a resource with a stand-in, as nobody is there to run it."""
@@ -609,6 +611,7 @@ def run_once(request: dict[str, Any], run: dict[str, Any], mode: str) -> dict[st
         pulumi_mocks.set_mocks(NoMocks(), monitor.project, monitor.stack, preview, None, monitor)
     pulumi_settings.set_root_resource(None)  # type: ignore[arg-type]
     SETTINGS.engine = engine
+    getattr(SETTINGS, "outputs", set()).clear()  # tasks of an earlier run that was aborted; shared by all runs
     SETTINGS.root_directory = request["directory"]
 
     main = Path(request["main"])
@@ -627,8 +630,8 @@ def run_once(request: dict[str, Any], run: dict[str, Any], mode: str) -> dict[st
             loop.run_until_complete(
                 pulumi.runtime.run_in_stack(lambda: _no_result(runpy.run_path(str(program), run_name="__main__")))
             )
-        except (Exception, SystemExit) as problem:  # noqa: BLE001 whatever a program raises is an answer
-            error = describe(problem, Path(request["directory"]))
+        except (Exception, SystemExit, asyncio.CancelledError) as problem:  # noqa: BLE001 whatever it raises is an answer
+            error = describe(problem, Path(request["directory"]), run["stack"])
         finally:
             _settle(loop)
     return {
@@ -648,7 +651,7 @@ def in_order(recorded: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """
 
     def key(urn: str) -> tuple[str, int, str]:
-        source = recorded[urn]["source"] or {"file": "", "line": 0}
+        source: dict[str, Any] = recorded[urn]["source"] or {"file": "", "line": 0}
         return source["file"], source["line"], urn
 
     waiting: dict[str, set[str]] = {}
@@ -692,27 +695,33 @@ def _is_own(path: Path, directory: Path) -> bool:
     return not any((parent / "pyvenv.cfg").exists() for parent in path.parents if directory in parent.parents)
 
 
-def describe(problem: BaseException, directory: Path) -> dict[str, Any] | None:
+def describe(problem: BaseException, directory: Path, stack: str) -> dict[str, Any] | None:
     """Say what ended a program: refused by its own checks, or failed, with its own lines of the traceback."""
-    if isinstance(problem, SystemExit):
-        if problem.code in (None, 0):
-            return None
-        message = f"The program ended itself with sys.exit({problem.code!r})."
-    elif isinstance(problem, pulumi.RunError):
-        paths = [str(path) for path in getattr(problem, "paths", ())]
-        return {"kind": "refused", "message": str(problem), "traceback": [], "paths": paths}
-    else:
-        message = f"{type(problem).__name__}: {problem}"
-    if isinstance(problem, ModuleNotFoundError):
-        message += f" (in the program's interpreter, {sys.executable})"
-    if isinstance(problem, KeyError) and _last_file(problem).name == "stack_reference.py":
-        message = f"The program requires the output {problem} of another stack; preflight.toml does not state it."
-        return {"kind": "refused", "message": message, "traceback": [], "paths": []}
     frames = traceback.extract_tb(problem.__traceback__)
     own = [frame for frame in frames if _is_own(Path(frame.filename), directory)]
     lines = [
         f"{Path(frame.filename).relative_to(directory)}:{frame.lineno} in {frame.name}: {frame.line}" for frame in own
     ]
+    if isinstance(problem, SystemExit):
+        if problem.code in (None, 0):
+            return None
+        message = f"The program ended itself with sys.exit({problem.code!r})."
+    elif isinstance(problem, pulumi.ConfigMissingError):
+        message = _missing_setting(problem, lines[-1] if lines else "", stack)
+        return {"kind": "refused", "message": message, "traceback": [], "paths": []}
+    elif isinstance(problem, pulumi.RunError):
+        paths = [str(path) for path in getattr(problem, "paths", ())]
+        return {"kind": "refused", "message": str(problem), "traceback": [], "paths": paths}
+    elif isinstance(problem, KeyError) and frames and Path(frames[-1].filename).name == "stack_reference.py":
+        message = (
+            f"The program requires the output {problem} of another stack.\n"
+            f"  found:   preflight.toml states outputs of that stack, and this one is not among them\n"
+            f"  allowed: all of the outputs that the program requires, or none: then they are unknown\n"
+            f'  change:  add it below that stack\'s [stacks."..."] in preflight.toml'
+        )
+        return {"kind": "refused", "message": message, "traceback": [], "paths": []}
+    else:
+        message = f"{type(problem).__name__}: {problem}"
     if isinstance(problem, SyntaxError) and problem.filename:
         path = Path(problem.filename)
         shown = path.relative_to(directory) if directory in path.parents else path
@@ -722,9 +731,17 @@ def describe(problem: BaseException, directory: Path) -> dict[str, Any] | None:
     return {"kind": "failed", "message": message, "traceback": lines, "paths": []}
 
 
-def _last_file(problem: BaseException) -> Path:
-    frames = traceback.extract_tb(problem.__traceback__)
-    return Path(frames[-1].filename) if frames else Path()
+def _missing_setting(problem: Any, line: str, stack: str) -> str:
+    key = json.dumps(problem.key)  # in quotes, as TOML wants a key with a colon
+    value = '"any text"' if problem.secret else '"..."'
+    return (
+        f"The program asks for the setting `{problem.key}`, and stack {stack} does not have it.\n"
+        f"  asked:   {line or 'outside the program itself'}\n"
+        f"  allowed: {'any text, as a secret is never read' if problem.secret else 'what the program expects there'}\n"
+        f"  change:  add it to the stack's file, or to preflight.toml beside the program:\n"
+        f"             [config]\n"
+        f"             {key} = {value}"
+    )
 
 
 def forget_program(directory: Path) -> None:

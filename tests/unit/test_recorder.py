@@ -414,13 +414,14 @@ def test_without_a_stack_dev_is_run_and_else_all() -> None:
     assert program.choose(program.load(CASES), []) == program.load(CASES).stacks
 
 
-def test_a_program_without_any_stack_file_needs_its_values_in_the_file_beside_it(tmp_path: Path) -> None:
+def test_a_program_without_any_stack_file_runs_as_the_stack_that_was_asked_for_or_dev(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.yaml").write_text("name: small\nruntime: python\n")
     (tmp_path / "__main__.py").write_text("import pulumi\npulumi.export('n', pulumi.Config().require('n'))\n")
-    with pytest.raises(BadInputError, match=r"under \[config\] in preflight.toml"):
-        program.record(tmp_path)
+    error = Runs(program.record(tmp_path))("dev")["error"]
+    assert error is not None
+    assert (error["kind"], '"small:n" = ' in error["message"]) == ("refused", True), error["message"]
     (tmp_path / "preflight.toml").write_text("[config]\nn = 7\n")
-    assert Runs(program.record(tmp_path)).outputs("dev") == {"n": "7"}
+    assert Runs(program.record(tmp_path, ["prod"])).outputs("prod") == {"n": "7"}
 
 
 @pytest.mark.parametrize(
