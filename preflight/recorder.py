@@ -86,8 +86,6 @@ except ImportError as missing:
 SETTINGS: Any = pulumi_settings.SETTINGS
 # Its name until pulumi 3.125.
 INVOKE_RESPONSE: Any = getattr(resource_pb2, "ResourceInvokeResponse", None) or vars(provider_pb2)["InvokeResponse"]
-# Its name until pulumi 3.125.
-INVOKE_RESPONSE: Any = getattr(resource_pb2, "ResourceInvokeResponse", None) or vars(provider_pb2)["InvokeResponse"]
 STACK_TYPE = "pulumi:pulumi:Stack"
 REFERENCE_TYPE = "pulumi:pulumi:StackReference"
 GET_RESOURCE = "pulumi:pulumi:getResource"
@@ -613,7 +611,6 @@ def run_once(request: dict[str, Any], run: dict[str, Any], mode: str) -> dict[st
         pulumi_mocks.set_mocks(NoMocks(), monitor.project, monitor.stack, preview, None, monitor)
     pulumi_settings.set_root_resource(None)  # type: ignore[arg-type]
     SETTINGS.engine = engine
-    getattr(SETTINGS, "outputs", set()).clear()  # tasks of an earlier run that was aborted; shared by all runs
     getattr(SETTINGS, "outputs", set()).clear()  # tasks of an earlier run that was aborted; shared by all runs
     SETTINGS.root_directory = request["directory"]
 
