@@ -597,6 +597,30 @@ class Inline(ThreadPoolExecutor):
         return future
 
 
+class Raised:
+    """Keeps where exceptions came from: waiting for a future that failed loses the lines in which it did."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._seen: dict[int, tuple[BaseException, list[traceback.FrameSummary]]] = {}
+
+    def task(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **more: Any) -> asyncio.Task[Any]:
+        """Make a task whose exception is noted before anybody else sees it."""
+        task = asyncio.Task(coroutine, loop=loop, **more)
+        task.add_done_callback(self._note)
+        return task
+
+    def _note(self, task: asyncio.Task[Any]) -> None:
+        problem = None if task.cancelled() else task.exception()
+        if problem is not None and id(problem) not in self._seen:
+            self._seen[id(problem)] = problem, list(traceback.extract_tb(problem.__traceback__))
+
+    def frames(self, problem: BaseException) -> list[traceback.FrameSummary]:
+        """Return the frames of an exception, the innermost last."""
+        _, first = self._seen.get(id(problem), (None, []))
+        return first or list(traceback.extract_tb(problem.__traceback__))
+
+
 def run_once(request: dict[str, Any], run: dict[str, Any], mode: str) -> dict[str, Any]:
     """Run the program once, for one stack in one mode, and return the recording."""
     preview = mode == "preview"
@@ -622,6 +646,8 @@ def run_once(request: dict[str, Any], run: dict[str, Any], mode: str) -> dict[st
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     monitor.loop = loop
+    raised = Raised()
+    loop.set_task_factory(raised.task)
     error = None
     with Inline() as executor:
         loop.set_default_executor(executor)
@@ -631,7 +657,7 @@ def run_once(request: dict[str, Any], run: dict[str, Any], mode: str) -> dict[st
                 pulumi.runtime.run_in_stack(lambda: _no_result(runpy.run_path(str(program), run_name="__main__")))
             )
         except (Exception, SystemExit, asyncio.CancelledError) as problem:  # noqa: BLE001 whatever it raises is an answer
-            error = describe(problem, Path(request["directory"]), run["stack"])
+            error = describe(problem, raised.frames(problem), Path(request["directory"]), run["stack"])
         finally:
             _settle(loop)
     return {
@@ -695,9 +721,10 @@ def _is_own(path: Path, directory: Path) -> bool:
     return not any((parent / "pyvenv.cfg").exists() for parent in path.parents if directory in parent.parents)
 
 
-def describe(problem: BaseException, directory: Path, stack: str) -> dict[str, Any] | None:
+def describe(
+    problem: BaseException, frames: list[traceback.FrameSummary], directory: Path, stack: str
+) -> dict[str, Any] | None:
     """Say what ended a program: refused by its own checks, or failed, with its own lines of the traceback."""
-    frames = traceback.extract_tb(problem.__traceback__)
     own = [frame for frame in frames if _is_own(Path(frame.filename), directory)]
     lines = [
         f"{Path(frame.filename).relative_to(directory)}:{frame.lineno} in {frame.name}: {frame.line}" for frame in own
