@@ -209,18 +209,12 @@ def _assume_role(
 
 
 def _request(action: str, kind: str, names: tuple[str, ...], context: Context) -> Request:
-    # Keys that exist in AWS and that people copy from other trust policies, but that this call never carries. Tags of
-    # a calling role are real and not known here.
-    absent = (
-        "aws:requesttag/",
-        "aws:tagkeys",
-        "aws:sourcearn",
-        "aws:sourceaccount",
-        "sts:externalid",
-        "sts:transitive",
-    )
-    if kind != "AWS":
+    # Keys that exist in AWS and that people copy from other trust policies, but that this call never carries.
+    absent = ("aws:requesttag/", "aws:tagkeys", "sts:externalid", "sts:transitivetagkeys")
+    if kind != "AWS":  # a calling role has tags of its own, which are not known here
         absent += ("aws:principaltag/",)
+    if kind != "Service":  # a service may call for a resource of its own
+        absent += ("aws:sourcearn", "aws:sourceaccount")
     # The rest of these two families is filled in by AWS with what no policy text tells: address, time, session name.
     return Request(action, context, kind, names, absent=absent, unknown=("aws:", "sts:"))
 

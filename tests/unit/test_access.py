@@ -191,6 +191,42 @@ REFUSED: dict[str, tuple[Json, Any, Cause, str]] = {
         Cause.VALUE,
         "the key is present",
     ),
+    "a calling resource, which a token has not": (
+        policy(statement(Condition={"ArnLike": {"aws:SourceArn": "*:*:*:*:*:*"}})),
+        TOKEN,
+        Cause.KEY_ABSENT,
+        "aws:SourceArn",
+    ),
+    "a calling account, which a token has not": (
+        policy(statement(Condition={"StringLike": {"aws:SourceAccount": "*"}})),
+        TOKEN,
+        Cause.KEY_ABSENT,
+        "aws:SourceAccount",
+    ),
+    "an external id, which a token has not": (
+        policy(statement(Condition={"StringLike": {"sts:ExternalId": "*"}})),
+        TOKEN,
+        Cause.KEY_ABSENT,
+        "sts:ExternalId",
+    ),
+    "transitive tags, which a token has not": (
+        policy(statement(Condition={"ForAnyValue:StringLike": {"sts:TransitiveTagKeys": "*"}})),
+        TOKEN,
+        Cause.KEY_ABSENT,
+        "sts:TransitiveTagKeys",
+    ),
+    "a calling resource, of which a service may have one": (
+        assumed_by({"Service": "ec2.amazonaws.com"}, ArnLike={"aws:SourceArn": "*:*:*:*:*:*"}),
+        ServiceCall("ec2.amazonaws.com"),
+        Cause.UNDECIDED,
+        "aws:SourceArn",
+    ),
+    "a role's own tag": (
+        assumed_by({"AWS": SERVER.role_arn}, StringEquals={"aws:PrincipalTag/team": "a"}),
+        SERVER,
+        Cause.UNDECIDED,
+        "aws:PrincipalTag/team",
+    ),
     "the audience of another partition": (
         policy(statement(Condition={"StringEquals": {f"{HOST}:aud": "sts.amazonaws.com.cn"}})),
         TOKEN,
@@ -522,6 +558,12 @@ def test_a_condition_key_that_the_request_does_not_mention_leaves_an_identity_po
     assert allows({"own": document}, "ec2:CreateTags").undecided, "whether the tag is there is not known"
     assert allows({"own": document}, "ec2:CreateTags", context={key: "dev"}).admitted, "the tag is there"
     assert not allows({"own": document}, "ec2:CreateTags", context={key: []}).undecided, "the tag is absent"
+
+
+def test_the_context_of_a_request_is_compared_with_the_conditions():
+    document = permitting(Condition={"StringEquals": {"S3:Prefix": ["a", "b"]}})
+    found = [allows({"own": document}, "s3:GetObject", context={"s3:prefix": text}).admitted for text in ("b", "c")]
+    assert found == [True, False], "one of the values is enough, another is not"
 
 
 def test_a_resource_with_a_variable_is_undecided():
