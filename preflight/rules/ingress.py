@@ -290,14 +290,12 @@ def alb_annotation_misspelt(stack: Stack) -> Iterator[Hit]:
     found = estate(stack)
     for one in [*found.ingresses, *found.objects.get("Service", ())]:
         for key in one.annotations:
-            prefix, slash, suffix = key.partition("/")
+            prefix, _, suffix = key.partition("/")
             if f"{prefix}/" == ALB_PREFIX and suffix not in _KNOWN and not suffix.startswith(_KNOWN_FAMILIES):
                 near = difflib.get_close_matches(suffix.lower(), _KNOWN, n=1, cutoff=0.75)
                 right = ALB_PREFIX + near[0] if near else ""
-            elif slash and suffix in _KNOWN and difflib.SequenceMatcher(None, f"{prefix}/", ALB_PREFIX).ratio() > 0.8:
-                right = ALB_PREFIX + suffix
             else:
-                continue
+                right = ALB_PREFIX + suffix if prefix.startswith("alb.") and suffix in _KNOWN else ""
             if right and right != key:
                 yield Hit(
                     resource=one.resource,

@@ -73,3 +73,71 @@ def test_a_small_change_makes_exactly_this_rule_fire(rule, dev, new_findings):
     assert {one.rule for one in found} == {rule}, found
     assert {one.severity for one in found} == {RULES[rule].severity}, "the finding has the rule's severity"
     assert all(one.message.endswith(".") and one.fix.endswith(".") for one in found), "both are sentences"
+
+
+def test_an_order_that_holds_by_way_of_others_is_enough(dev):
+    dev[INGRESS].forgets(CONTROLLER)
+    assert dev.of("ingress-outlives-controller") == [], "it still waits for the class, which waits for the release"
+
+
+def test_a_load_balancer_service_has_to_go_before_the_controller_too(dev):
+    dev[SERVICE].waits_for("Namespace demo-namespace").set("spec", "type", to="LoadBalancer")
+    assert dev.of("ingress-outlives-controller") == [], "without the mutator and a class the controller is not "
+    "concerned"
+    dev[SERVICE].set("spec", "loadBalancerClass", to="service.k8s.aws/nlb")
+    (finding,) = dev.of("ingress-outlives-controller")
+    assert "Service demo/demo" in finding.message
+
+
+def test_parameters_outlive_the_class_that_refers_to_them(dev):
+    inputs = {"metadata": {"name": "own"}, "spec": {}}
+    dev.add("kubernetes:elbv2.k8s.aws/v1beta1:IngressClassParams", "own", inputs, like=CLASS)
+    dev[CLASS].set("spec", "parameters", to={"name": "own"})
+    (finding,) = dev.of("ingress-outlives-class")
+    assert finding.fix == "Add own to its depends_on."
+
+
+def test_a_role_bound_by_pod_identity_is_kept_for_the_controller_too(dev):
+    inputs = {
+        "clusterName": "eks-foundation-dev",
+        "namespace": "kube-system",
+        "serviceAccount": "aws-load-balancer-controller",
+        "roleArn": dev["Role ingress-controller-role"].get("arn"),
+    }
+    dev.add("aws:eks/podIdentityAssociation:PodIdentityAssociation", "late", inputs, like=SERVICE).waits_for()
+    (finding,) = dev.of("controller-outlives-rights")
+    assert "PodIdentityAssociation late" in finding.message
+
+
+def test_another_release_makes_services_too(dev):
+    dev[CONTROLLER].set("values", "enableServiceMutatorWebhook", to=True)
+    assert dev.of("service-before-webhook") == [], "all of them wait, and cert-manager is waited for"
+    dev.add("kubernetes:helm.sh/v3:Release", "other", {"chart": "x", "name": "x"}, like=CERT_MANAGER)
+    (finding,) = dev.of("service-before-webhook")
+    assert finding.message.endswith("do not wait for it: Release other.")
+
+
+def test_a_kind_may_come_from_its_definition(dev):
+    issuer(dev)
+    definition = {"metadata": {"name": "clusterissuers.cert-manager.io"}, "spec": {"group": "cert-manager.io"}}
+    dev.add("kubernetes:apiextensions.k8s.io/v1:CustomResourceDefinition", "kind", definition, like=SERVICE)
+    dev["ClusterIssuer own"].waits_for("CustomResourceDefinition kind")
+    assert dev.of("crd-before-object") == []
+
+
+def test_a_certificate_needs_somebody_to_issue_it(dev):
+    dev.remove(CERT_MANAGER)
+    (finding,) = dev.of("crd-before-object")
+    assert "cert-manager, which is not there" in finding.message
+
+
+def test_a_cluster_waits_for_the_rights_of_its_role(dev):
+    dev[CLUSTER].forgets("RolePolicyAttachment cluster-role-AmazonEKSClusterPolicy")
+    (finding,) = dev.of("rights-before-use")
+    assert finding.message.startswith("cluster eks-foundation-dev waits for its role and not for")
+
+
+def test_an_option_on_a_component_is_inherited(dev):
+    dev["DemoApp demo"].option(deletedWith=dev[CLUSTER].raw["urn"])
+    (finding,) = dev.of("load-balancer-abandoned")
+    assert finding.fix == "Remove deleted_with from demo."
