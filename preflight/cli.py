@@ -96,6 +96,23 @@ def access(
             report.show(recordings[-1], account)
 
 
+@app.command()
+def policies(
+    context: typer.Context,
+    check_upstream: Annotated[
+        bool, typer.Option("--check-upstream", help="Download every source and compare; exit 1 on a change.")
+    ] = False,
+) -> None:
+    """List the ready-made policies with their parameters and sources."""
+    from preflight import policy_sources
+
+    sources = policy_sources.load(context.obj)
+    if not check_upstream:
+        policy_sources.show(sources)
+    elif policy_sources.show_check(sources):
+        raise typer.Exit(1)
+
+
 def _day(given: datetime | None) -> date:
     return given.date() if given else date.today()  # noqa: DTZ011 the user's own day
 
