@@ -25,8 +25,9 @@ import os
 import re
 import runpy
 import sys
+import sysconfig
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from collections.abc import Mapping as MappingType
 from collections.abc import Sequence as SequenceType
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -56,10 +57,10 @@ UNKNOWN: str = answers.UNKNOWN
 SIGNATURE: str = answers.SIGNATURE
 
 
-def _answer_without_pulumi(problem: ImportError) -> NoReturn:
+def _answer_without_pulumi(problem: Exception) -> NoReturn:
     """Answer every run with what the interpreter lacks."""
     request = json.load(sys.stdin)
-    message = f"The program's interpreter, {sys.executable}, has no usable pulumi: {problem}."
+    message = f"The program's interpreter, {sys.executable}, has no usable pulumi: {type(problem).__name__}: {problem}"
     error = {"kind": "failed", "message": message, "traceback": [], "paths": []}
     runs = [(run["stack"], mode) for run in request["stacks"] for mode in request["modes"]]
     recordings = [{**empty_recording(request, stack, mode), "error": error} for stack, mode in runs]
@@ -80,7 +81,7 @@ try:
     from pulumi.runtime import settings as pulumi_settings
     from pulumi.runtime.config import set_all_config
     from pulumi.runtime.proto import engine_pb2, provider_pb2, resource_pb2
-except ImportError as missing:
+except Exception as missing:  # noqa: BLE001 packages that do not fit together fail in many ways
     _answer_without_pulumi(missing)
 
 SETTINGS: Any = pulumi_settings.SETTINGS
@@ -480,8 +481,8 @@ class Monitor(pulumi_mocks.MockMonitor):
                 continue
             if position.uri not in self.files:
                 path = Path(unquote(urlparse(position.uri).path))
-                own = _is_own(path, self.directory)
-                self.files[position.uri] = (str(path.relative_to(self.directory)) if own else str(path), own)
+                own = self.directory in path.parents and _is_own(path)
+                self.files[position.uri] = (_shown(path, self.directory), own)
             file, own = self.files[position.uri]
             found = {"file": file, "line": position.line}
             if own:
@@ -638,6 +639,9 @@ def run_once(request: dict[str, Any], run: dict[str, Any], mode: str) -> dict[st
     getattr(SETTINGS, "outputs", set()).clear()  # tasks of an earlier run that was aborted; shared by all runs
     SETTINGS.root_directory = request["directory"]
 
+    # A client that a program makes on import wants a region, and a person's machine has one. Calls fail all the same.
+    if not (os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")):
+        os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = monitor.region or answers.DEFAULT_REGION
     main = Path(request["main"])
     folder = main if main.is_dir() else main.parent
     os.chdir(folder)
@@ -657,7 +661,7 @@ def run_once(request: dict[str, Any], run: dict[str, Any], mode: str) -> dict[st
                 pulumi.runtime.run_in_stack(lambda: _no_result(runpy.run_path(str(program), run_name="__main__")))
             )
         except (Exception, SystemExit, asyncio.CancelledError) as problem:  # noqa: BLE001 whatever it raises is an answer
-            error = describe(problem, raised.frames(problem), Path(request["directory"]), run["stack"])
+            error = describe(problem, raised, Path(request["directory"]), run["stack"])
         finally:
             _settle(loop)
     return {
@@ -714,21 +718,30 @@ def _settle(loop: asyncio.AbstractEventLoop) -> None:
     loop.close()
 
 
-def _is_own(path: Path, directory: Path) -> bool:
-    """Whether a file is the program's: below its folder, not in a virtual environment in it."""
-    if directory not in path.parents or {"site-packages", "dist-packages"} & set(path.parts):
+# Where Python and installed packages live, but not the prefix of a system's Python: programs live below that, too.
+_INSTALLED = {Path(path) for key, path in sysconfig.get_paths().items() if key.endswith(("lib", "stdlib"))} | (
+    {Path(sys.prefix)} if sys.prefix != sys.base_prefix else set()
+)
+_AT_START = frozenset(sys.modules)
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a file is the program's, be it in its folder or beside it: not installed, nor a part of Python."""
+    if not path.is_absolute() or {"site-packages", "dist-packages"} & set(path.parts):
         return False
-    return not any((parent / "pyvenv.cfg").exists() for parent in path.parents if directory in parent.parents)
+    return path.parent != HERE and not _INSTALLED & set(path.parents)
 
 
-def describe(
-    problem: BaseException, frames: list[traceback.FrameSummary], directory: Path, stack: str
-) -> dict[str, Any] | None:
+def _shown(path: Path, directory: Path) -> str:
+    """Return a path as messages and recordings have it: relative to the program's folder if it is below that."""
+    return str(path.relative_to(directory)) if directory in path.parents else str(path)
+
+
+def describe(problem: BaseException, raised: Raised, directory: Path, stack: str) -> dict[str, Any] | None:
     """Say what ended a program: refused by its own checks, or failed, with its own lines of the traceback."""
-    own = [frame for frame in frames if _is_own(Path(frame.filename), directory)]
-    lines = [
-        f"{Path(frame.filename).relative_to(directory)}:{frame.lineno} in {frame.name}: {frame.line}" for frame in own
-    ]
+    frames = raised.frames(problem)
+    own = next((found for one in _causes(problem) if (found := _own_frames(raised.frames(one)))), [])
+    lines = [f"{_shown(Path(frame.filename), directory)}:{frame.lineno} in {frame.name}: {frame.line}" for frame in own]
     if isinstance(problem, SystemExit):
         if problem.code in (None, 0):
             return None
@@ -750,12 +763,24 @@ def describe(
     else:
         message = f"{type(problem).__name__}: {problem}"
     if isinstance(problem, SyntaxError) and problem.filename:
-        path = Path(problem.filename)
-        shown = path.relative_to(directory) if directory in path.parents else path
+        shown = _shown(Path(problem.filename), directory)
         lines.append(f"{shown}:{problem.lineno}: {(problem.text or '').strip()}")
     elif not own:
         lines = [f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}" for frame in frames[-3:]]
     return {"kind": "failed", "message": message, "traceback": lines, "paths": []}
+
+
+def _causes(problem: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and those that led to it: pulumi wraps what happened inside an `apply`, once per resource."""
+    seen: set[int] = set()
+    while problem is not None and id(problem) not in seen:
+        seen.add(id(problem))
+        yield problem
+        problem = problem.__cause__ or problem.__context__
+
+
+def _own_frames(frames: list[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
+    return [frame for frame in frames if _is_own(Path(frame.filename))]
 
 
 def _missing_setting(problem: Any, line: str, stack: str) -> str:
@@ -771,20 +796,20 @@ def _missing_setting(problem: Any, line: str, stack: str) -> str:
     )
 
 
-def forget_program(directory: Path) -> None:
+def forget_program() -> None:
     """Drop the program's own modules, so that the next run imports them anew.
 
-    What is installed stays, and so do SDKs that were generated into the program's folder: they register themselves
-    with pulumi on import and may do so only once.
+    What is installed stays, what was there before the program stays, and so do SDKs that were generated into a folder
+    of it: they register themselves with pulumi on import and may do so only once.
     """
     doomed: list[str] = []
     for name, module in list(sys.modules.items()):
         # A namespace package computes its path from its parent, so nothing goes before all have been asked.
         locations = [getattr(module, "__file__", None), *(getattr(module, "__path__", None) or ())]
         path = next((Path(location) for location in locations if location), None)
-        if path is None or name == "__main__" or name.startswith("_preflight_") or not _is_own(path, directory):
+        if path is None or name in _AT_START or not _is_own(path):
             continue
-        if not any((parent / "pulumi-plugin.json").exists() for parent in path.parents if directory in parent.parents):
+        if not any((parent / "pulumi-plugin.json").exists() for parent in path.parents):
             doomed.append(name)
     for name in doomed:
         del sys.modules[name]
@@ -799,7 +824,6 @@ def main() -> None:
     gc.disable()
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # as pulumi's own launcher does, for aborted programs
     request = json.load(sys.stdin)
-    directory = Path(request["directory"])
     recordings: list[dict[str, Any]] = []
     for run in request["stacks"]:
         for number, mode in enumerate(request["modes"]):
@@ -812,7 +836,7 @@ def main() -> None:
             os.environ.update(before[0])
             os.chdir(before[1])
             sys.path[:], sys.argv[:] = before[2], before[3]
-            forget_program(directory)
+            forget_program()
     target.write_text(json.dumps({"recordings": recordings}), encoding="utf-8")
 
 
