@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from preflight import program
+from preflight import program, recorder, stack_file
 from preflight.errors import BadInputError, ProgramFailedError
 from preflight.graph import UNKNOWN, Graph, Resource, Secret, decode, reveal
 from preflight.program import ProgramError, Recording
@@ -178,6 +179,17 @@ def test_configuration_arrives_as_pulumi_hands_it_over(cases: Runs) -> None:
     assert outputs["declaredOnly"] == "nothing", "a declaration without a value is none"
 
 
+def test_a_setting_with_a_secret_anywhere_in_it_is_secret() -> None:
+    here = program.load(CASES)
+    _, secrets = program.configuration(here, stack_file.read(here.stack_file("options")), {})
+    assert secrets == ["cases:object", "cases:secret"]
+
+
+def test_an_output_that_the_table_does_not_have_is_unknown_and_not_none(cases: Runs) -> None:
+    for mode in program.MODES:
+        assert cases.outputs("options", mode)["computed"] is UNKNOWN, "None would trip a program that takes it apart"
+
+
 def test_every_option_of_a_resource_is_recorded(cases: Runs) -> None:
     first, second = cases.named("options", "first"), cases.named("options", "second")
     assert second.protect is True
@@ -200,6 +212,35 @@ def test_a_resource_knows_the_line_that_registered_it(cases: Runs) -> None:
     file, _, line = cases.only("transforms").where.partition(":")
     assert file == "program/__main__.py", "relative to the program's folder"
     assert 'Thing(VPC, "tagged"' in text[int(line) - 1]
+
+
+def test_a_resource_that_a_library_registers_is_put_down_to_the_line_that_called_it(tmp_path: Path) -> None:
+    library, folder = tmp_path / "library", tmp_path / "program"
+    for one in (library, folder):
+        one.mkdir()
+    (library / "maker.py").write_text(
+        "import pulumi\n"
+        "class Made(pulumi.CustomResource):\n"
+        "    def __init__(self, name):\n"
+        "        super().__init__('mystery:index:Made', name, {})\n"
+        "def make(name):\n"
+        "    return Made(name)\n"
+    )
+    text = f"import sys\nsys.path.append({str(library)!r})\nimport maker\nmaker.make('x')\n"
+    assert Runs(record_text(folder, text)).only("dev").where == "__main__.py:4"
+
+
+def test_the_order_of_a_recording_is_not_that_of_arrival() -> None:
+    def registered(name: str, line: int, *needs: str) -> dict[str, object]:
+        source = {"file": "__main__.py", "line": line}
+        return {"urn": name, "parent": "", "provider": "", "dependencies": list(needs), "source": source}
+
+    resources = [registered("b", 1, "d"), registered("a", 2), registered("d", 3), registered("c", 2)]
+    orders = [
+        [one["urn"] for one in recorder.in_order({str(one["urn"]): one for one in arrived})]
+        for arrived in itertools.permutations(resources)
+    ]
+    assert orders == [["a", "c", "d", "b"]] * len(orders), "by line and name, after what it needs"
 
 
 def test_urns_are_those_that_the_engine_would_make(cases: Runs) -> None:

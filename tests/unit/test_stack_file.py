@@ -57,6 +57,14 @@ def test_a_setting_has_a_line_and_a_missing_one_that_of_its_nearest_parent(
     assert read(tmp_path, TEXT).line(path, "shop") == line
 
 
+@pytest.mark.parametrize("keys", [("web", "web.front"), ("web.front", "web")])
+def test_the_longest_key_that_fits_a_path_is_meant(tmp_path: Path, keys: tuple[str, str]) -> None:
+    first, second = keys
+    text = f"config:\n  shop:{first}:\n    minSize: 1\n  shop:{second}:\n    minSize: 2\n"
+    line = 3 if first == "web.front" else 5
+    assert read(tmp_path, text).line("web.front.minSize", "shop") == line
+
+
 def test_another_projects_setting_is_not_mistaken_for_ones_own(tmp_path: Path) -> None:
     assert read(tmp_path, TEXT).line("region", "shop") is None
     assert read(tmp_path, TEXT).line("region", "aws") == 3
