@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date, timedelta
-from typing import cast
 
 from preflight.graph import Resource
-from preflight.rules.eks import Estate, NodeGroup, estate
+from preflight.rules.eks import Estate, NodeGroup, estate, many
 from preflight.rules.rule import Hit, Stack, items, mapping, rule, text, value
 from preflight.workloads import at, properties, workloads
 
@@ -56,8 +55,8 @@ _ADDON_POLICIES = {
 def cluster_endpoint_open(stack: Stack) -> Iterator[Hit]:
     """The endpoint is private, or open to named ranges."""
     for cluster in estate(stack).clusters:
-        ranges = cluster.get("vpcConfig.publicAccessCidrs") or ["0.0.0.0/0"]
-        everywhere = [one for one in cast("list[object]", ranges) if str(one).endswith("/0")]
+        ranges = many(cluster.get("vpcConfig.publicAccessCidrs")) or ["0.0.0.0/0"]
+        everywhere = [one for one in ranges if str(one).endswith("/0")]
         if cluster.get("vpcConfig.endpointPublicAccess") is not False and everywhere:
             yield Hit(
                 resource=cluster.resource,
@@ -80,7 +79,7 @@ def cluster_endpoint_open(stack: Stack) -> Iterator[Hit]:
 def cluster_secrets_key(stack: Stack) -> Iterator[Hit]:
     """Secrets are encrypted under a KMS key of the account."""
     for cluster in estate(stack).clusters:
-        if not cluster.get("encryptionConfig.provider.keyArn"):
+        if not cluster.has("encryptionConfig.provider.keyArn"):
             yield Hit(
                 resource=cluster.resource,
                 message=f"cluster {cluster.name} has no KMS key for its secrets.",
@@ -100,7 +99,7 @@ def cluster_secrets_key(stack: Stack) -> Iterator[Hit]:
 def cluster_audit_log(stack: Stack) -> Iterator[Hit]:
     """The audit log is on."""
     for cluster in estate(stack).clusters:
-        types = cast("list[object]", cluster.get("enabledClusterLogTypes") or [])
+        types = many(cluster.get("enabledClusterLogTypes"))
         if "audit" not in types:
             yield Hit(
                 resource=cluster.resource,
@@ -329,7 +328,7 @@ def node_role_excess(stack: Stack) -> Iterator[Hit]:
                 "own role"
                 yield Hit(
                     resource=right,
-                    message=f"node role {name} has {policy}; a node needs {', '.join(sorted(_NODE_POLICIES))} at most.",
+                    message=f"node role {name} has {policy}; allowed: worker, registry and Session Manager policies.",
                     fix=f"Detach {policy} and {what}.",
                 )
         for right in found.rights_of(role):

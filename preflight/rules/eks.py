@@ -16,8 +16,8 @@ from weakref import WeakKeyDictionary
 
 import networkx as nx
 
-from preflight.graph import Graph, Resource
-from preflight.rules.rule import Stack, value
+from preflight.graph import UNKNOWN, Graph, Resource
+from preflight.rules.rule import Stack, UnknownValueError, value
 from preflight.workloads import RELEASES, at, properties, text
 
 AWS_CLUSTER = "aws:eks/cluster:Cluster"
@@ -49,6 +49,18 @@ _PACKAGED = {
 }
 
 
+def many(found: object, *path: str) -> list[object]:
+    """The list at a path; empty where there is none, or where it is not known."""
+    items = at(found, *path)
+    return cast("list[object]", items) if isinstance(items, list) else []
+
+
+def fields(found: object, *path: str) -> dict[str, object]:
+    """The mapping at a path; empty where there is none, or where it is not known."""
+    items = at(found, *path)
+    return cast("dict[str, object]", items) if isinstance(items, dict) else {}
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cluster:
     """An EKS cluster, made directly or inside pulumi-eks' component, whose inputs are then all that is known."""
@@ -61,6 +73,11 @@ class Cluster:
         """A setting by its path in EKS's own resource. Raises UnknownValueError."""
         return value(self.resource, _PACKAGED.get(path, path) if self.packaged else path)
 
+    def has(self, path: str) -> bool:
+        """Whether a setting is there, whatever it is."""
+        own = _PACKAGED.get(path, path) if self.packaged else path
+        return at(properties(self.resource), *own.split(".")) not in (None, "")
+
     def write(self, path: str) -> str:
         """The same path as a Python program writes it, for a fix."""
         own = _PACKAGED.get(path, path) if self.packaged else path
@@ -71,14 +88,14 @@ class Cluster:
         """The subnets that it is told of, public and private ones of pulumi-eks' component included."""
         values = properties(self.resource)
         paths = [("vpcConfig", "subnetIds"), ("subnetIds",), ("privateSubnetIds",), ("publicSubnetIds",)]
-        return [str(one) for path in paths for one in cast("list[object]", at(values, *path) or [])]
+        return [str(one) for path in paths for one in many(values, *path)]
 
     @property
     def security_groups(self) -> set[str]:
         """The groups on its network interfaces, as far as the program knows them."""
         values = properties(self.resource)
         found = {text(values, "vpcConfig", "clusterSecurityGroupId"), text(values, "clusterSecurityGroupId")}
-        found |= {str(one) for one in cast("list[object]", at(values, "vpcConfig", "securityGroupIds") or [])}
+        found |= {str(one) for one in many(values, "vpcConfig", "securityGroupIds")}
         return found - {""}
 
     @property
@@ -113,13 +130,16 @@ class NodeGroup:
 
     @property
     def security_groups(self) -> list[str]:
-        """The groups that its template puts on the nodes; empty where EKS puts its own."""
+        """The groups that its template puts on the nodes; empty where EKS puts its own. Raises UnknownValueError."""
         if self.template is None:
             return []
         values = properties(self.template)
-        interfaces = cast("list[object]", at(values, "networkInterfaces") or [])
+        interfaces = many(values, "networkInterfaces")
         groups = [at(values, "vpcSecurityGroupIds"), *(at(interface, "securityGroups") for interface in interfaces)]
-        return [str(one) for group in groups for one in cast("list[object]", group or [])]
+        found = [one for group in groups for one in many(group)]
+        if UNKNOWN in (*groups, *found):
+            raise UnknownValueError(self.template, "vpcSecurityGroupIds")
+        return [str(one) for one in found]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,7 +159,7 @@ class Object:
     @property
     def spec(self) -> dict[str, object]:
         """What it wants."""
-        return cast("dict[str, object]", at(properties(self.resource), "spec") or {})
+        return fields(properties(self.resource), "spec")
 
     def alb(self, key: str) -> str:
         """An annotation of the load balancer controller as text; empty without it."""
@@ -160,9 +180,15 @@ class Release:
     whole: bool
     """Whether `values` is everything that is set; files of values are not read."""
 
+    def has(self, path: str) -> bool:
+        """Whether a value is set, whatever it is."""
+        return at(self.values, *path.split(".")) is not None
+
     def get(self, path: str, default: object = None) -> object:
-        """A value by its dotted path; the default where it is not set."""
+        """A value by its dotted path; the default where it is not set. Raises UnknownValueError."""
         found = at(self.values, *path.split("."))
+        if found is UNKNOWN:
+            raise UnknownValueError(self.resource, f"values.{path}")
         return default if found is None else found
 
 
@@ -175,7 +201,7 @@ class Subnet:
     vpc_id: str
     zone: str
     cidr: str
-    tags: Mapping[str, object]
+    tags: dict[str, object]
     routes: tuple[Resource, ...]
     """What decides where its traffic goes: the association and the routes of its table."""
     public: bool
@@ -261,7 +287,7 @@ class Estate:
                     kind=kind,
                     namespace=text(metadata, "namespace") or "default",
                     name=text(metadata, "name"),
-                    annotations=cast("Mapping[str, object]", at(metadata, "annotations") or {}),
+                    annotations=fields(metadata, "annotations"),
                 )
             )
         return found
@@ -287,8 +313,8 @@ class Estate:
                     chart=text(inputs, "chart").rstrip("/").rpartition("/")[2],
                     name=text(inputs, "name") or resource.name,
                     namespace=text(inputs, "namespace") or "default",
-                    values=cast("Mapping[str, object]", at(inputs, "values") or {}),
-                    whole=not at(inputs, "valueYamlFiles"),
+                    values=fields(inputs, "values"),
+                    whole=not at(inputs, "valueYamlFiles") and at(inputs, "values") is not UNKNOWN,
                 )
             )
         return found
@@ -319,7 +345,7 @@ class Estate:
 
     @cached_property
     def subnets(self) -> Mapping[str, Subnet]:
-        """The subnets by id."""
+        """The subnets by id. Raises UnknownValueError."""
         tables = self._tables
         main = {text(properties(vpc), "mainRouteTableId"): vpc.id for vpc in self.graph.of_type("aws:ec2/vpc:Vpc")}
         table_of_vpc = {vpc: table for table, vpc in main.items()}
@@ -332,6 +358,8 @@ class Estate:
         }
         found: dict[str, Subnet] = {}
         for resource in self.graph.of_type("aws:ec2/subnet:Subnet", "aws:ec2/defaultSubnet:DefaultSubnet"):
+            if not resource.id:
+                raise UnknownValueError(resource, "id")
             values = properties(resource)
             association = associations.get(resource.id)
             name = text(properties(association), "routeTableId") if association else ""
@@ -342,14 +370,14 @@ class Estate:
                 vpc_id=text(values, "vpcId"),
                 zone=text(values, "availabilityZone") or text(values, "availabilityZoneId"),
                 cidr=text(values, "cidrBlock"),
-                tags=cast("Mapping[str, object]", at(values, "tags") or {}),
+                tags=fields(values, "tags"),
                 routes=(*([association] if association else []), *table.parts),
                 public=table.public,
             )
         for one in self.graph.of_type("aws:ec2/tag:Tag"):
             values = properties(one)
             if subnet := found.get(text(values, "resourceId")):
-                cast("dict[str, object]", subnet.tags)[text(values, "key")] = at(values, "value")
+                subnet.tags[text(values, "key")] = at(values, "value")
         return found
 
     @cached_property
@@ -358,13 +386,13 @@ class Estate:
         found: defaultdict[str, _Table] = defaultdict(_Table)
 
         def leads_out(route: object) -> bool:
-            gateway = text(route, "gatewayId")
-            return gateway in gateways or gateway.startswith("igw-")
+            gateway = at(route, "gatewayId")
+            return gateway in gateways or gateway is UNKNOWN or str(gateway).startswith("igw-")
 
         for resource in self.graph.of_type(
             "aws:ec2/routeTable:RouteTable", "aws:ec2/defaultRouteTable:DefaultRouteTable"
         ):
-            routes = cast("list[object]", at(properties(resource), "routes") or [])
+            routes = many(properties(resource), "routes")
             table = found[text(properties(resource), "defaultRouteTableId") or resource.id]
             table.parts.append(resource)
             table.public |= any(leads_out(route) for route in routes)
@@ -396,7 +424,7 @@ class Estate:
         found: defaultdict[str, list[Resource]] = defaultdict(list)
         for one in self.graph.of_type(*_RIGHTS):
             values = properties(one)
-            for role in (text(values, "role"), *cast("list[object]", at(values, "roles") or [])):
+            for role in (text(values, "role"), *many(values, "roles")):
                 found[str(role).rpartition("/")[2]].append(one)
         return found
 
@@ -423,7 +451,7 @@ class Estate:
             part in text(container, "image")
             for one in self.objects.get("Deployment", ())
             if self.place(one.resource) == place
-            for container in cast("list[object]", at(one.spec, "template", "spec", "containers") or [])
+            for container in many(one.spec, "template", "spec", "containers")
         )
 
     @cached_property
@@ -432,8 +460,13 @@ class Estate:
         return list(self.objects.get("Ingress", ()))
 
     def class_of(self, ingress: Object) -> str:
-        """The name of the class that an Ingress asks for; empty where it leaves that to a default."""
-        return text(ingress.spec, "ingressClassName") or str(ingress.annotations.get(CLASS_ANNOTATION) or "")
+        """The name of the class that an Ingress asks for; empty where it leaves that to a default.
+
+        Raises UnknownValueError.
+        """
+        return str(value(ingress.resource, "spec.ingressClassName") or "") or str(
+            ingress.annotations.get(CLASS_ANNOTATION) or ""
+        )
 
     def class_object(self, ingress: Object) -> Object | None:
         """The class itself, where the program makes it as an object."""
@@ -468,8 +501,8 @@ class Estate:
 
     def backends(self, ingress: Object) -> Iterator[tuple[str, object]]:
         """Yield the Services that an Ingress sends traffic to, by name, with the port's name or number."""
-        rules = cast("list[object]", at(ingress.spec, "rules") or [])
-        paths = [path for rule in rules for path in cast("list[object]", at(rule, "http", "paths") or [])]
+        rules = many(ingress.spec, "rules")
+        paths = [path for rule in rules for path in many(rule, "http", "paths")]
         found = [at(ingress.spec, "defaultBackend"), *(at(path, "backend") for path in paths)]
         for backend in found:
             if name := text(backend, "service", "name"):

@@ -117,7 +117,8 @@ def provider_identity(stack: Stack) -> Iterator[Hit]:
     for one in stack.graph.of_type(KUBERNETES_PROVIDER):
         behind = clusters.keys() & stack.graph.waits_for(one.urn)
         if behind and not one.inputs.get("clusterIdentifier"):
-            name = clusters[min(behind)].name
+            cluster = clusters[min(behind)]
+            name = text(reveal(cluster.resource.inputs), "name") or cluster.resource.name
             yield Hit(
                 resource=one,
                 message=f"provider {one.name} has no cluster_identifier, and its kubeconfig comes from cluster {name}.",

@@ -7,7 +7,6 @@ import ipaddress
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from typing import cast
 
 from preflight.rules.eks import (
     ALB_CHART,
@@ -22,6 +21,8 @@ from preflight.rules.eks import (
     Release,
     Subnet,
     estate,
+    fields,
+    many,
     parsed,
 )
 from preflight.rules.rule import Hit, Stack, mapping, rule
@@ -186,8 +187,8 @@ def _listeners(annotation: str) -> list[tuple[str, int]] | None:
     if not isinstance(value, list) or not value:
         return None
     found: list[tuple[str, int]] = []
-    for entry in cast("list[object]", value):
-        for protocol, port in cast("dict[str, object]", entry).items() if isinstance(entry, dict) else [("", 0)]:
+    for entry in many(value):
+        for protocol, port in fields(entry).items() or [("", 0)]:
             if protocol not in ("HTTP", "HTTPS") or not isinstance(port, int) or not 1 <= port <= 65535:
                 return None
             found.append((protocol, port))
@@ -512,12 +513,8 @@ def ingress_target_type(stack: Stack) -> Iterator[Hit]:
 
 def _hosts(ingress: Object) -> list[str]:
     spec = ingress.spec
-    rules = [text(one, "host") for one in cast("list[object]", at(spec, "rules") or [])]
-    tls = [
-        str(host)
-        for one in cast("list[object]", at(spec, "tls") or [])
-        for host in cast("list[object]", at(one, "hosts") or [])
-    ]
+    rules = [text(one, "host") for one in many(spec, "rules")]
+    tls = [str(host) for one in many(spec, "tls") for host in many(one, "hosts")]
     return [host for host in rules + tls if host]
 
 
@@ -687,7 +684,7 @@ def ingress_backend_missing(stack: Stack) -> Iterator[Hit]:
                         fix=f"Add the annotation `{ALB_PREFIX}actions.{name}` with the action as JSON text.",
                     )
             elif service is not None:
-                ports = cast("list[object]", at(service.spec, "ports") or [])
+                ports = many(service.spec, "ports")
                 names = [text(one, "name") for one in ports] if isinstance(port, str) else []
                 known = names or [at(one, "port") for one in ports]
                 if port not in known:
@@ -739,7 +736,7 @@ def _admits(rule_: object, group: str, sources: set[str], port: int) -> bool:
     ):
         return False
     named = {text(rule_, "referencedSecurityGroupId"), text(rule_, "sourceSecurityGroupId")}
-    named |= {str(one) for one in cast("list[object]", at(rule_, "securityGroups") or [])}
+    named |= {str(one) for one in many(rule_, "securityGroups")}
     named = {one.rpartition("/")[2] for one in named} - {"", group}
     # A range of addresses may hold the control plane's; which ones those are is not in the program.
     ranges = any(
@@ -758,7 +755,7 @@ def _ingress_rules(found: Estate) -> Mapping[str, list[object]]:
         if text(properties(one), "type") == "ingress":
             rules[text(properties(one), "securityGroupId")].append(properties(one))
     for one in found.graph.of_type("aws:ec2/securityGroup:SecurityGroup"):
-        rules[one.id] += cast("list[object]", at(properties(one), "ingress") or [])
+        rules[one.id] += many(properties(one), "ingress")
     return rules
 
 
@@ -859,7 +856,7 @@ def controller_cluster_name(stack: Stack) -> Iterator[Hit]:
                 message=f"release {release.name} has no value `clusterName`; allowed: `{wanted}`.",
                 fix=f'Add "clusterName": "{wanted}" to its values.',
             )
-        elif given is not None and cluster and given != wanted:
+        elif given is not None and cluster and cluster.name and given != wanted:
             yield Hit(
                 resource=release.resource,
                 message=f"release {release.name} has `clusterName` `{given}`, and it runs in cluster `{wanted}`.",
@@ -899,7 +896,7 @@ def controller_without_vpc(stack: Stack) -> Iterator[Hit]:
         missing = [
             name
             for name, instead in (("region", "region"), ("vpcId", "vpcTags"))
-            if release.get(name) is None and release.get(instead) is None
+            if not release.has(name) and not release.has(instead)
         ]
         if cluster and missing and release.whole and 1 in _hop_limits(found, cluster):
             yield Hit(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from preflight.graph import Resource
-from preflight.rules.eks import ALB_CHART, Cluster, Estate, NodeGroup, Object, Release, estate
+from preflight.rules.eks import ALB_CHART, Cluster, Estate, Object, Release, estate, many
 from preflight.rules.rule import Hit, Stack, rule
-from preflight.workloads import RELEASES, at, properties, text, workloads
+from preflight.workloads import RELEASES, properties, text, workloads
 
 _LBC = "https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest"
 _DEPENDS_ON = "https://www.pulumi.com/docs/iac/concepts/resources/options/dependson/"
@@ -217,9 +217,8 @@ def controller_outlives_network(stack: Stack) -> Iterator[Hit]:
     """A controller has its way out to the end."""
     found = estate(stack)
     for release, cluster in _cleaners(found):
-        ids = [
-            str(one) for group in found.nodes_of(cluster) for one in _subnets(group) if str(one) in found.subnets
-        ] or [one for one in cluster.subnet_ids if one in found.subnets]
+        used = [str(one) for group in found.nodes_of(cluster) for one in many(properties(group.resource), "subnetIds")]
+        ids = [one for one in used or cluster.subnet_ids if one in found.subnets]
         wanted = {part.urn: part for one in ids for part in found.subnets[one].routes}
         if missed := _missed(found, release.resource, list(wanted.values())):
             yield Hit(
@@ -227,11 +226,6 @@ def controller_outlives_network(stack: Stack) -> Iterator[Hit]:
                 message=f"release {release.name} does not wait for {_names(missed)}, by which its nodes reach AWS.",
                 fix=f"Add {', '.join(one.name for one in missed[:4])} to its depends_on, or to that of its node group.",
             )
-
-
-def _subnets(group: NodeGroup) -> list[object]:
-    found = at(properties(group.resource), "subnetIds")
-    return found if isinstance(found, list) else []
 
 
 @rule(

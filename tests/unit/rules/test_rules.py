@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.util
 import re
 from pathlib import Path
 
 from preflight.check import RULES as REPORTED
+from preflight.graph import Graph
 from preflight.report import sarif
-from preflight.rules import RULES
+from preflight.rules import RULES, check
 from preflight.rules.rule import Rule
 from tests.unit.rules.conftest import ENDPOINT, ROOT
 
@@ -86,3 +88,9 @@ def test_a_value_that_is_not_known_gives_a_note_and_not_silence(dev):
     (finding,) = dev.of(ENDPOINT)
     assert finding.severity == "note"
     assert "publicAccessCidrs" in finding.message
+
+
+def test_a_preview_alone_gives_notes_and_no_false_alarm(dev):
+    stack = dataclasses.replace(dev.stack(), graph=Graph.of(dev.preview), preview=None)
+    found = [one for one in check(stack) if one.severity != "note"]
+    assert [one.rule for one in found] == [ENDPOINT]
