@@ -339,7 +339,7 @@ class Running:
                 failed = True
                 head = f"The program failed, stack {stack}, {recording['mode']} mode."
                 lines = [f"  {line}" for line in error["traceback"]]
-                problems[stack] = "\n".join([head, *lines, error["message"], *self._advice(error)])
+                problems[stack] = "\n".join([head, *lines, error["message"], *self._advice(recording, error)])
             else:
                 problems[stack] = "\n".join([error["message"], *(["", *where] if where else [])])
         if problems:
@@ -347,19 +347,25 @@ class Running:
             raise ProgramFailedError(message) if failed else BadInputError(message)
         return by_stack
 
-    def _advice(self, error: ProgramError) -> list[str]:
-        """Say what to do about a package that the program imports and its interpreter does not have."""
-        if not error["message"].startswith("ModuleNotFoundError"):
+    def _advice(self, recording: Recording, error: ProgramError) -> list[str]:
+        """Say what may help a program that failed: a package, or a better answer to a look-up."""
+        if error["message"].startswith("ModuleNotFoundError"):
+            python = self.program.interpreter
+            if python == Path(sys.executable):
+                where = "preflight's own, as no environment of the program was found"
+                change = "make the environment that Pulumi.yaml names under runtime, options, virtualenv"
+            else:
+                where = "the program's own"
+                change = f"{python} -m pip install -r requirements.txt, or whatever the program needs"
+            return [f"  interpreter: {python}, {where}", f"  change:      {change}"]
+        tokens = sorted({invoke["token"] for invoke in recording["invokes"] if invoke["origin"] == "stand-in"})
+        if not tokens:
             return []
-        python = self.program.interpreter
-        ours = python == Path(sys.executable)
-        where = "preflight's own, for want of an environment of the program" if ours else "the program's own"
-        change = (
-            "make the environment that Pulumi.yaml names under runtime, options, virtualenv"
-            if ours
-            else (f"{python} -m pip install what the program needs, such as -r requirements.txt")
-        )
-        return [f"  interpreter: {python}, {where}", f"  change:      {change}"]
+        return [
+            f"  note:    it was given stand-ins for what it asked: {', '.join(tokens)}",
+            f'  change:  if that is why, state the answers in {SETTINGS_FILE}: [answers."TOKEN"], and for the outputs',
+            '           of another stack [stacks."ORGANIZATION/PROJECT/STACK"]',
+        ]
 
     def line(self, stack: str, path: str) -> str:
         """Return where a setting stands, as `Pulumi.dev.yaml:12`; without the line if the file does not have it."""

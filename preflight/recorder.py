@@ -739,8 +739,8 @@ def _shown(path: Path, directory: Path) -> str:
 
 def describe(problem: BaseException, raised: Raised, directory: Path, stack: str) -> dict[str, Any] | None:
     """Say what ended a program: refused by its own checks, or failed, with its own lines of the traceback."""
-    frames = raised.frames(problem)
-    own = next((found for one in _causes(problem) if (found := _own_frames(raised.frames(one)))), [])
+    causes = [raised.frames(one) for one in _causes(problem)]
+    own = next((found for frames in causes if (found := [one for one in frames if _is_own(Path(one.filename))])), [])
     lines = [f"{_shown(Path(frame.filename), directory)}:{frame.lineno} in {frame.name}: {frame.line}" for frame in own]
     if isinstance(problem, SystemExit):
         if problem.code in (None, 0):
@@ -752,7 +752,7 @@ def describe(problem: BaseException, raised: Raised, directory: Path, stack: str
     elif isinstance(problem, pulumi.RunError):
         paths = [str(path) for path in getattr(problem, "paths", ())]
         return {"kind": "refused", "message": str(problem), "traceback": [], "paths": paths}
-    elif isinstance(problem, KeyError) and frames and Path(frames[-1].filename).name == "stack_reference.py":
+    elif isinstance(problem, KeyError) and any(one.filename.endswith("stack_reference.py") for one in causes[0][-1:]):
         message = (
             f"The program requires the output {problem} of another stack.\n"
             f"  found:   preflight.toml states outputs of that stack, and this one is not among them\n"
@@ -766,7 +766,8 @@ def describe(problem: BaseException, raised: Raised, directory: Path, stack: str
         shown = _shown(Path(problem.filename), directory)
         lines.append(f"{shown}:{problem.lineno}: {(problem.text or '').strip()}")
     elif not own:
-        lines = [f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}" for frame in frames[-3:]]
+        packages = [frame for frames in causes for frame in frames if "site-packages" in frame.filename]
+        lines = [f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}" for frame in packages[-3:]]
     return {"kind": "failed", "message": message, "traceback": lines, "paths": []}
 
 
@@ -777,10 +778,6 @@ def _causes(problem: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(problem))
         yield problem
         problem = problem.__cause__ or problem.__context__
-
-
-def _own_frames(frames: list[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
-    return [frame for frame in frames if _is_own(Path(frame.filename))]
 
 
 def _missing_setting(problem: Any, line: str, stack: str) -> str:
