@@ -239,7 +239,7 @@ def _templates(found: Estate) -> list[Resource]:
     looks_at="Metadata options of the launch templates of node groups: hop limit, and whether version 1 is allowed.",
     why="A pod that asks the instance metadata service gets the node's credentials, and a broken identity goes "
     "unnoticed.",
-    source=f"{_PRACTICES}/identity-and-access-management.html#_restrict_access_to_the_instance_profile_assigned_to_the_worker_node",
+    source=f"{_PRACTICES}/identity-and-access-management.html",
     fix="Require IMDSv2 with a hop limit of 1.",
 )
 def metadata_open(stack: Stack) -> Iterator[Hit]:

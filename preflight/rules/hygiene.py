@@ -38,7 +38,7 @@ def _has_provider(resource: Resource) -> bool:
     severity="error",
     looks_at="The provider of every Kubernetes resource.",
     why="The default provider reads the local kubeconfig: a green update in somebody else's cluster.",
-    source=f"{_CONCEPTS}/resources/providers/#disabling-default-providers",
+    source="https://www.pulumi.com/blog/disable-default-providers/",
     fix="Name the provider of the cluster, and disable the default one in Pulumi.yaml.",
 )
 def kubernetes_default_provider(stack: Stack) -> Iterator[Hit]:
@@ -64,7 +64,7 @@ def kubernetes_default_provider(stack: Stack) -> Iterator[Hit]:
     looks_at="The provider of every AWS resource, in programs where most of them name one. Components of pulumi-eks "
     "and pulumi-awsx need it in `providers`.",
     why="The default provider takes account, region and tags from the environment of whoever runs the update.",
-    source=f"{_CONCEPTS}/resources/providers/#explicit-provider-configuration",
+    source=f"{_CONCEPTS}/resources/providers/",
     fix="Name the provider.",
 )
 def aws_default_provider(stack: Stack) -> Iterator[Hit]:

@@ -806,7 +806,7 @@ def webhook_port_closed(stack: Stack) -> Iterator[Hit]:
     why="The load balancer controller adds its rules to the one tagged group, and stops when it finds none or two: "
     "`expected "
     "exactly one securityGroup tagged`.",
-    source=f"{_DOCS}/guide/service/nlb/#security-group",
+    source=f"{_DOCS}/guide/service/nlb/#worker-node-security-groups-selection",
     fix="Leave the tag on one of them, or attach one group only.",
 )
 def node_groups_tagged(stack: Stack) -> Iterator[Hit]:

@@ -78,7 +78,7 @@ def _mutates(release: Release) -> bool:
     "balancer controller.",
     why="Nobody clears the finalizer: Ingress and namespace hang on destroy, and the load balancer stays and costs "
     "money. On creation, the webhook refuses the Ingress.",
-    source=f"{_LBC}/guide/ingress/ingress_class/",
+    source=f"{_LBC}/guide/ingress/ingress_class/#resource-cleanup-order",
     fix="Let the Ingress depend on the release.",
 )
 def ingress_outlives_controller(stack: Stack) -> Iterator[Hit]:
@@ -102,7 +102,7 @@ def ingress_outlives_controller(stack: Stack) -> Iterator[Hit]:
     looks_at="Every Ingress, its IngressClass and the class' parameters, where the program makes them.",
     why="The controller's webhook looks the class up, and refuses the update that would remove the Ingress' finalizer: "
     "destroy hangs.",
-    source=f"{_LBC}/guide/ingress/ingress_class/",
+    source=f"{_LBC}/guide/ingress/ingress_class/#resource-cleanup-order",
     fix="Let the Ingress depend on the class, and the class on its parameters.",
 )
 def ingress_outlives_class(stack: Stack) -> Iterator[Hit]:
