@@ -60,7 +60,7 @@ def cluster_endpoint_open(stack: Stack) -> Iterator[Hit]:
         if cluster.get("vpcConfig.endpointPublicAccess") is not False and everywhere:
             yield Hit(
                 resource=cluster.resource,
-                message=f"the API endpoint of cluster {cluster.name} answers to {', '.join(map(str, everywhere))}.",
+                message=f"The API endpoint of cluster {cluster.name} answers to {', '.join(map(str, everywhere))}.",
                 fix=f"Set {cluster.write('vpcConfig.publicAccessCidrs')} to your own ranges, such as 203.0.113.0/24, "
                 f"or {cluster.write('vpcConfig.endpointPublicAccess')} to False.",
             )
@@ -82,7 +82,7 @@ def cluster_secrets_key(stack: Stack) -> Iterator[Hit]:
         if not cluster.has("encryptionConfig.provider.keyArn"):
             yield Hit(
                 resource=cluster.resource,
-                message=f"cluster {cluster.name} has no KMS key for its secrets.",
+                message=f"Cluster {cluster.name} has no KMS key for its secrets.",
                 fix=f"Set {cluster.write('encryptionConfig.provider.keyArn')} to the ARN of a KMS key with rotation.",
             )
 
@@ -103,7 +103,7 @@ def cluster_audit_log(stack: Stack) -> Iterator[Hit]:
         if "audit" not in types:
             yield Hit(
                 resource=cluster.resource,
-                message=f"cluster {cluster.name} sends {', '.join(map(str, types)) or 'no log'} to CloudWatch; the "
+                message=f"Cluster {cluster.name} sends {', '.join(map(str, types)) or 'no log'} to CloudWatch; the "
                 "audit log is missing.",
                 fix='Set enabled_cluster_log_types=["api", "audit", "authenticator"].',
             )
@@ -127,7 +127,7 @@ def cluster_config_map(stack: Stack) -> Iterator[Hit]:
         if mode != "API":
             yield Hit(
                 resource=cluster.resource,
-                message=f"cluster {cluster.name} has authentication mode {mode}; allowed without the ConfigMap: API.",
+                message=f"Cluster {cluster.name} has authentication mode {mode}; allowed without the ConfigMap: API.",
                 fix=f'Set {cluster.write("accessConfig.authenticationMode")} to "API"; a cluster that exists goes by '
                 "way of API_AND_CONFIG_MAP.",
             )
@@ -172,7 +172,7 @@ def kubernetes_version_gone(stack: Stack) -> Iterator[Hit]:
             continue
         yield Hit(
             resource=cluster.resource,
-            message=f"cluster {cluster.name} is on Kubernetes {version}, {said}.",
+            message=f"Cluster {cluster.name} is on Kubernetes {version}, {said}.",
             fix=f'Set version="{newest}", or for a cluster that exists the next minor version.',
         )
 
@@ -195,7 +195,7 @@ def kubernetes_version_ending(stack: Stack) -> Iterator[Hit]:
             verb = "ends" if stack.as_of <= standard else "ended"
             yield Hit(
                 resource=cluster.resource,
-                message=f"cluster {cluster.name} is on Kubernetes {version}, whose standard support {verb} on "
+                message=f"Cluster {cluster.name} is on Kubernetes {version}, whose standard support {verb} on "
                 f"{standard}.",
                 fix=f'Set version="{version.partition(".")[0]}.{_minor(version)[1] + 1}" after you have upgraded what '
                 "it removes.",
@@ -219,7 +219,7 @@ def cluster_extended_support(stack: Stack) -> Iterator[Hit]:
         if kind != "STANDARD":
             yield Hit(
                 resource=cluster.resource,
-                message=f"cluster {cluster.name} has upgrade policy {kind}; allowed without the surcharge: STANDARD.",
+                message=f"Cluster {cluster.name} has upgrade policy {kind}; allowed without the surcharge: STANDARD.",
                 fix='Set upgrade_policy=aws.eks.ClusterUpgradePolicyArgs(support_type="STANDARD").',
             )
 
@@ -254,7 +254,7 @@ def metadata_open(stack: Stack) -> Iterator[Hit]:
         if problems:
             yield Hit(
                 resource=template,
-                message=f"launch template {template.name} has {' and '.join(problems)}; pods then get the node's role.",
+                message=f"Launch template {template.name} has {' and '.join(problems)}; pods then get the node's role.",
                 fix='Set metadata_options with http_tokens="required" and http_put_response_hop_limit=1.',
             )
 
@@ -279,14 +279,14 @@ def node_volume_plain(stack: Stack) -> Iterator[Hit]:
             names = ", ".join(str(at(one, "deviceName")) for one in plain) or "the default volume"
             yield Hit(
                 resource=template,
-                message=f"launch template {template.name} leaves {names} unencrypted.",
+                message=f"Launch template {template.name} leaves {names} unencrypted.",
                 fix='Set encrypted="true" in block_device_mappings / ebs, for the device that the image boots from.',
             )
     for group in found.node_groups:
         if not group.has_template:
             yield Hit(
                 resource=group.resource,
-                message=f"node group {group.resource.name} has no launch template, so its volumes are as the account "
+                message=f"Node group {group.resource.name} has no launch template, so its volumes are as the account "
                 "has them.",
                 fix="Give it a launch template with an encrypted block device.",
             )
@@ -328,14 +328,14 @@ def node_role_excess(stack: Stack) -> Iterator[Hit]:
                 "own role"
                 yield Hit(
                     resource=right,
-                    message=f"node role {name} has {policy}; allowed: worker, registry and Session Manager policies.",
+                    message=f"Node role {name} has {policy}; allowed: worker, registry and Session Manager policies.",
                     fix=f"Detach {policy} and {what}.",
                 )
         for right in found.rights_of(role):
             if right.type == "aws:iam/rolePolicy:RolePolicy":
                 yield Hit(
                     resource=right,
-                    message=f"node role {name} has the inline policy {right.name}; every pod of its nodes is one hop "
+                    message=f"Node role {name} has the inline policy {right.name}; every pod of its nodes is one hop "
                     "away from it.",
                     fix="Move its statements to the role of the pod that needs them.",
                 )
@@ -359,7 +359,7 @@ def node_role_full_access(stack: Stack) -> Iterator[Hit]:
             if _is_full(policy):
                 yield Hit(
                     resource=right,
-                    message=f"node role {role.rpartition('/')[2]} has {policy}, and so has whoever gets out of a pod.",
+                    message=f"Node role {role.rpartition('/')[2]} has {policy}, and so has whoever gets out of a pod.",
                     fix=f"Detach {policy}; write the few actions that are needed into the role of the pod that needs "
                     "them.",
                 )
@@ -386,7 +386,7 @@ def node_group_name(stack: Stack) -> Iterator[Hit]:
         if name and not group.resource.delete_before_replace:
             yield Hit(
                 resource=group.resource,
-                message=f"node group {group.resource.name} has the fixed name `{name}`, so it cannot be replaced.",
+                message=f"Node group {group.resource.name} has the fixed name `{name}`, so it cannot be replaced.",
                 fix="Remove node_group_name, or write node_group_name_prefix instead.",
             )
 
@@ -410,7 +410,7 @@ def node_group_size(stack: Stack) -> Iterator[Hit]:
         packaged = group.resource.type.startswith("eks:")
         yield Hit(
             resource=group.resource,
-            message=f"node group {group.resource.name} may have {scaling.get('minSize')} to {scaling.get('maxSize')} "
+            message=f"Node group {group.resource.name} may have {scaling.get('minSize')} to {scaling.get('maxSize')} "
             f"nodes, and an update sets {scaling.get('desiredSize')}.",
             fix="Set ignore_scaling_changes=True."
             if packaged
@@ -464,7 +464,7 @@ def addon_without_role(stack: Stack) -> Iterator[Hit]:
             account = accounts[resource.urn]
             yield Hit(
                 resource=resource,
-                message=f"add-on {addon} of cluster {cluster.name} has neither a role nor a Pod Identity association, "
+                message=f"Add-on {addon} of cluster {cluster.name} has neither a role nor a Pod Identity association, "
                 f"and the node role lacks {policy}.",
                 fix=f"Make a PodIdentityAssociation of kube-system/{account} with a role that has {policy}.",
             )

@@ -96,7 +96,7 @@ def kubeconfig_object(stack: Stack) -> Iterator[Hit]:
         if isinstance(given, (dict, list)):
             yield Hit(
                 resource=one,
-                message=f"provider {one.name} has a kubeconfig of type {type(given).__name__}; allowed: JSON or YAML "
+                message=f"Provider {one.name} has a kubeconfig of type {type(given).__name__}; allowed: JSON or YAML "
                 "text.",
                 fix="Pass cluster.kubeconfig_json, or pulumi.Output.json_dumps(cluster.kubeconfig).",
             )
@@ -121,7 +121,7 @@ def provider_identity(stack: Stack) -> Iterator[Hit]:
             name = text(reveal(cluster.resource.inputs), "name") or cluster.resource.name
             yield Hit(
                 resource=one,
-                message=f"provider {one.name} has no cluster_identifier, and its kubeconfig comes from cluster {name}.",
+                message=f"Provider {one.name} has no cluster_identifier, and its kubeconfig comes from cluster {name}.",
                 fix=f'Set cluster_identifier="{name}", from configuration and not from an Output.',
             )
 
@@ -301,7 +301,7 @@ def aws_look_up(stack: Stack) -> Iterator[Hit]:
             call = f"aws.{name}" if module == "index" else f"aws.{module}.{name}"
             yield Hit(
                 resource=None,
-                message=f"the program calls {call} {f'{count} times' if count > 1 else 'once'} while it runs.",
+                message=f"The program calls {call} {f'{count} times' if count > 1 else 'once'} while it runs.",
                 fix=f"Read what {call} answers from pulumi.Config instead.",
             )
 
@@ -489,7 +489,7 @@ def release_unpinned(stack: Stack) -> Iterator[Hit]:
         if chart and not at(inputs, "version") and not _local(chart):
             yield Hit(
                 resource=one,
-                message=f"release {one.name} installs chart {chart} in no version of its own.",
+                message=f"Release {one.name} installs chart {chart} in no version of its own.",
                 fix="Set version to the one that you have tested.",
             )
     components = {one.name: one for one in stack.graph.of_type("kubernetes:helm.sh/v3:Chart")}
@@ -500,7 +500,7 @@ def release_unpinned(stack: Stack) -> Iterator[Hit]:
             name = text(options, "release_name") or chart
             yield Hit(
                 resource=components.get(name),
-                message=f"chart {name} renders {chart} in no version of its own.",
+                message=f"Chart {name} renders {chart} in no version of its own.",
                 fix="Set version in its ChartOpts to the one that you have tested.",
             )
 
@@ -522,6 +522,6 @@ def release_unnamed(stack: Stack) -> Iterator[Hit]:
             chart = text(reveal(one.inputs), "chart").rstrip("/").rpartition("/")[2]
             yield Hit(
                 resource=one,
-                message=f"release {one.name} has no name, so it becomes `{one.name}-` and a suffix.",
+                message=f"Release {one.name} has no name, so it becomes `{one.name}-` and a suffix.",
                 fix=f'Set name="{chart or one.name}".',
             )

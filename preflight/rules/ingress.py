@@ -142,7 +142,7 @@ def ingress_class_unserved(stack: Stack) -> Iterator[Hit]:
         if controller.startswith("eks.") and not cluster.automatic:
             yield Hit(
                 resource=one.resource,
-                message=f"class `{one.name}` is for `{controller}`, and cluster {cluster.name} is not in EKS Auto "
+                message=f"Class `{one.name}` is for `{controller}`, and cluster {cluster.name} is not in EKS Auto "
                 "Mode.",
                 fix="Set its controller to `ingress.k8s.aws/alb`, or switch Auto Mode on.",
             )
@@ -151,7 +151,7 @@ def ingress_class_unserved(stack: Stack) -> Iterator[Hit]:
         ):
             yield Hit(
                 resource=one.resource,
-                message=f"class `{one.name}` is for `{controller}`, which nothing in cluster {cluster.name} runs.",
+                message=f"Class `{one.name}` is for `{controller}`, which nothing in cluster {cluster.name} runs.",
                 fix=f"Add a release of the chart {ALB_CHART} from https://aws.github.io/eks-charts.",
             )
 
@@ -443,7 +443,7 @@ def alb_subnets_unusable(stack: Stack) -> Iterator[Hit]:
     """A subnet tagged for load balancers is large enough, this cluster's, and routed."""
     for _, tag, subnets, cluster in _subnet_cases(stack):
         for subnet in _tagged(subnets, tag):
-            name = f"subnet {subnet.resource.name}, tagged `{tag}`,"
+            name = f"Subnet {subnet.resource.name}, tagged `{tag}`,"
             if _prefix(subnet) > 27:
                 yield Hit(
                     resource=subnet.resource,
@@ -789,7 +789,7 @@ def webhook_port_closed(stack: Stack) -> Iterator[Hit]:
             ):
                 yield Hit(
                     resource=release.resource,
-                    message=f"release {release.name} serves its {kind} on port {port}, and no rule lets the control "
+                    message=f"Release {release.name} serves its {kind} on port {port}, and no rule lets the control "
                     "plane "
                     f"in there on nodes {nodes.resource.name} ({', '.join(groups)}).",
                     fix=f"Add a SecurityGroupIngressRule to the nodes' group: ip_protocol='tcp', from_port={port}, "
@@ -824,7 +824,7 @@ def node_groups_tagged(stack: Stack) -> Iterator[Hit]:
             if len(groups) > 1 and known == set(groups) and len(tagged) != 1 and nodes.template:
                 yield Hit(
                     resource=nodes.template,
-                    message=f"nodes {nodes.resource.name} carry {len(groups)} security groups, of which {len(tagged)} "
+                    message=f"Nodes {nodes.resource.name} carry {len(groups)} security groups, of which {len(tagged)} "
                     "have "
                     f"the tag `{key}`; allowed: exactly one.",
                     fix=f"Remove the tag from all but one of {', '.join(tagged)}."
@@ -853,13 +853,13 @@ def controller_cluster_name(stack: Stack) -> Iterator[Hit]:
         if given is None and release.whole:
             yield Hit(
                 resource=release.resource,
-                message=f"release {release.name} has no value `clusterName`; allowed: `{wanted}`.",
+                message=f"Release {release.name} has no value `clusterName`; allowed: `{wanted}`.",
                 fix=f'Add "clusterName": "{wanted}" to its values.',
             )
         elif given is not None and cluster and cluster.name and given != wanted:
             yield Hit(
                 resource=release.resource,
-                message=f"release {release.name} has `clusterName` `{given}`, and it runs in cluster `{wanted}`.",
+                message=f"Release {release.name} has `clusterName` `{given}`, and it runs in cluster `{wanted}`.",
                 fix=f'Set "clusterName" to "{wanted}", better to the cluster\'s own output.',
             )
 
@@ -901,7 +901,7 @@ def controller_without_vpc(stack: Stack) -> Iterator[Hit]:
         if cluster and missing and release.whole and 1 in _hop_limits(found, cluster):
             yield Hit(
                 resource=release.resource,
-                message=f"release {release.name} has no value {' and '.join(f'`{one}`' for one in missing)}, and the "
+                message=f"Release {release.name} has no value {' and '.join(f'`{one}`' for one in missing)}, and the "
                 "nodes "
                 "of its cluster keep pods off the metadata service (hop limit 1).",
                 fix=f"Add {' and '.join(repr(one) for one in missing)} to its values.",
@@ -925,7 +925,7 @@ def controller_webhook_certificate(stack: Stack) -> Iterator[Hit]:
         if release.whole and not _certificate_lasts(release):
             yield Hit(
                 resource=release.resource,
-                message=f"release {release.name} has none of the values enableCertManager, keepTLSSecret, "
+                message=f"Release {release.name} has none of the values enableCertManager, keepTLSSecret, "
                 "webhookTLS.caCert.",
                 fix='Add "keepTLSSecret": True to its values, or "enableCertManager": True where cert-manager runs.',
             )

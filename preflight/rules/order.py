@@ -165,7 +165,7 @@ def controller_outlives_rights(stack: Stack) -> Iterator[Hit]:
         if missed := _missed(found, release.resource, wanted):
             yield Hit(
                 resource=release.resource,
-                message=f"release {release.name} does not wait for {_names(missed)}.",
+                message=f"Release {release.name} does not wait for {_names(missed)}.",
                 fix=f"Add {', '.join(one.name for one in missed)} to its depends_on.",
             )
 
@@ -191,7 +191,7 @@ def controller_outlives_nodes(stack: Stack) -> Iterator[Hit]:
         if nodes and len(_missed(found, release.resource, nodes)) == len(nodes) and not cluster.has_default_nodes:
             yield Hit(
                 resource=release.resource,
-                message=f"release {release.name} waits for none of cluster {cluster.name}'s nodes: {_names(nodes)}.",
+                message=f"Release {release.name} waits for none of cluster {cluster.name}'s nodes: {_names(nodes)}.",
                 fix=f"Add {nodes[0].name} to its depends_on.",
             )
 
@@ -223,7 +223,7 @@ def controller_outlives_network(stack: Stack) -> Iterator[Hit]:
         if missed := _missed(found, release.resource, list(wanted.values())):
             yield Hit(
                 resource=release.resource,
-                message=f"release {release.name} does not wait for {_names(missed)}, by which its nodes reach AWS.",
+                message=f"Release {release.name} does not wait for {_names(missed)}, by which its nodes reach AWS.",
                 fix=f"Add {', '.join(one.name for one in missed[:4])} to its depends_on, or to that of its node group.",
             )
 
@@ -256,7 +256,7 @@ def service_before_webhook(stack: Stack) -> Iterator[Hit]:
         if free:
             yield Hit(
                 resource=release.resource,
-                message=f"release {release.name} intercepts every new Service, and these do not wait for it: "
+                message=f"Release {release.name} intercepts every new Service, and these do not wait for it: "
                 f"{_names(free)}.",
                 fix='Add "enableServiceMutatorWebhook": False to its values, or the release to the depends_on of the '
                 "others.",
@@ -303,7 +303,7 @@ def crd_before_object(stack: Stack) -> Iterator[Hit]:
             if not managers or _missed(found, release.resource, managers):
                 yield Hit(
                     resource=release.resource,
-                    message=f"release {release.name} wants a Certificate, and does not wait for "
+                    message=f"Release {release.name} wants a Certificate, and does not wait for "
                     f"{_names(managers) if managers else 'a release of cert-manager, which is not there'}.",
                     fix=f"Add {managers[0].name if managers else 'a release of cert-manager'} to its depends_on.",
                 )
@@ -345,8 +345,8 @@ def _definitions(found: Estate, group: str) -> list[Resource]:
 def rights_before_use(stack: Stack) -> Iterator[Hit]:
     """A role has its rights before, and for as long as, it is used."""
     found = estate(stack)
-    users = [(one.resource, f"cluster {one.name}", str(one.get("roleArn") or "")) for one in found.clusters]
-    users += [(one.resource, f"node group {one.resource.name}", one.role_arn) for one in found.node_groups]
+    users = [(one.resource, f"Cluster {one.name}", str(one.get("roleArn") or "")) for one in found.clusters]
+    users += [(one.resource, f"Node group {one.resource.name}", one.role_arn) for one in found.node_groups]
     users += [
         (one, f"Fargate profile {one.name}", text(properties(one), "podExecutionRoleArn"))
         for one in found.graph.of_type("aws:eks/fargateProfile:FargateProfile")
@@ -379,7 +379,7 @@ def addon_before_nodes(stack: Stack) -> Iterator[Hit]:
             if name in _NEEDS_NODES and nodes and len(_missed(found, addon, nodes)) == len(nodes):
                 yield Hit(
                     resource=addon,
-                    message=f"add-on {name} of cluster {cluster.name} does not wait for {_names(nodes)}.",
+                    message=f"Add-on {name} of cluster {cluster.name} does not wait for {_names(nodes)}.",
                     fix=f"Add {nodes[0].name} to its depends_on.",
                 )
 
@@ -403,7 +403,7 @@ def addon_after_nodes(stack: Stack) -> Iterator[Hit]:
             if missed := _missed(found, group.resource, addons):
                 yield Hit(
                     resource=group.resource,
-                    message=f"node group {group.resource.name} does not wait for {_names(missed)}.",
+                    message=f"Node group {group.resource.name} does not wait for {_names(missed)}.",
                     fix=f"Add {', '.join(one.name for one in missed)} to its depends_on.",
                 )
 
@@ -427,7 +427,7 @@ def log_group_before_cluster(stack: Stack) -> Iterator[Hit]:
         if group and _missed(found, cluster.resource, [group]):
             yield Hit(
                 resource=cluster.resource,
-                message=f"cluster {cluster.name} does not wait for its log group {group.name}.",
+                message=f"Cluster {cluster.name} does not wait for its log group {group.name}.",
                 fix=f"Add {group.name} to its depends_on.",
             )
 

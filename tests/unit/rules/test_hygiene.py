@@ -202,4 +202,4 @@ def test_a_chart_that_the_program_renders_needs_a_version_too(dev):
     call = {"token": "kubernetes:helm:template", "args": {"jsonOpts": options}, "answer": {}, "origin": "table"}
     dev.update["invokes"].append(call)
     (finding,) = dev.of("release-unpinned")
-    assert finding.message == "chart shop renders web in no version of its own."
+    assert finding.message == "Chart shop renders web in no version of its own."

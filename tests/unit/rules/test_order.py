@@ -134,7 +134,7 @@ def test_a_certificate_needs_somebody_to_issue_it(dev):
 def test_a_cluster_waits_for_the_rights_of_its_role(dev):
     dev[CLUSTER].forgets("RolePolicyAttachment cluster-role-AmazonEKSClusterPolicy")
     (finding,) = dev.of("rights-before-use")
-    assert finding.message.startswith("cluster eks-foundation-dev waits for its role and not for")
+    assert finding.message.startswith("Cluster eks-foundation-dev waits for its role and not for")
 
 
 def test_an_option_on_a_component_is_inherited(dev):
