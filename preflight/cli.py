@@ -12,7 +12,7 @@ import typer
 
 from preflight import program
 from preflight.errors import BadInputError, ProgramFailedError
-from preflight.report import Format
+from preflight.report import DiffFormat, Format
 
 app = typer.Typer(
     add_completion=False,
@@ -94,6 +94,25 @@ def access(
 
         for recordings in running.checked().values():
             report.show(recordings[-1], account)
+
+
+@app.command()
+def diff(
+    context: typer.Context,
+    ref: Annotated[str, typer.Argument(metavar="REF", help="A branch, tag or commit to compare with.")],
+    stacks: Stacks = None,
+    form: Annotated[DiffFormat, typer.Option("--format", help="What to write.")] = "text",
+    output: Output = None,
+    as_of: AsOf = None,
+) -> None:
+    """Show what this tree changes against a git ref; exit 1 on a new error."""
+    from preflight import diff as comparing
+    from preflight.report import differences
+
+    found = comparing.run(context.obj, ref, stacks or (), _day(as_of))
+    differences.publish(found, form, output)
+    if any(finding.severity == "error" for finding in found.found):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from datetime import date
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -16,6 +17,13 @@ def table() -> dict[str, dict[str, list[str]]]:
     """Per resource type its create-only paths under `inputs`, `presence` and `removal`; see create_only.toml."""
     text = resources.files("preflight").joinpath("create_only.toml").read_text(encoding="utf-8")
     return {key: row for key, row in tomllib.loads(text).items() if ":" in key}
+
+
+@cache
+def checked() -> date:
+    """The day that the table was last held against the providers."""
+    text = resources.files("preflight").joinpath("create_only.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)["checked"]
 
 
 def is_known(resource_type: str) -> bool:

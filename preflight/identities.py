@@ -157,7 +157,7 @@ class _Wiring:
         self.clusters = [_cluster(resource) for resource in graph.of_type(*_CLUSTERS)]
         self.providers = self._providers()
         self.roles = {text(properties(role), "arn"): role for role in graph.of_type("aws:iam/role:Role")}
-        self.policies = _policies(graph)
+        self.policies = policies_by_role(graph)
         self.nodes = [_Nodes(graph, resource) for resource in graph.resources.values() if _brings_nodes(resource)]
         named = [properties(resource) for resource in graph.of_type(ADDON, _ASSOCIATION)]
         self.agents = {text(values, "clusterName") for values in named if text(values, "addonName") == AGENT}
@@ -382,7 +382,7 @@ def _cluster(resource: Resource) -> Cluster:
     return Cluster(resource, text(values, "name"), issuer, at(values, "computeConfig", "enabled") is True)
 
 
-def _policies(graph: Graph) -> defaultdict[str, list[Policy]]:
+def policies_by_role(graph: Graph) -> defaultdict[str, list[Policy]]:
     """Return every role's policies by the role's ARN: attached, inline, and named in the role itself."""
     made = {text(properties(policy), "arn"): policy for policy in graph.of_type("aws:iam/policy:Policy")}
     arns: dict[str, str] = {}

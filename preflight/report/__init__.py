@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from preflight.check import Report
 
 Format: TypeAlias = Literal["text", "markdown", "json", "sarif", "html"]
+DiffFormat: TypeAlias = Literal["text", "markdown", "json"]
 
 
 def publish(report: Report, form: Format, output: Path | None, *, quiet: bool) -> None:
