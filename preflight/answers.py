@@ -274,7 +274,7 @@ def _cluster(facts: Facts, _: Answer) -> dict[str, Any]:
     vpc = facts.inputs.get("vpcConfig")
     vpc = vpc if isinstance(vpc, dict) else {}
     host = f"{facts.hex(32, 'endpoint').upper()}.gr7.{facts.region}.eks.{dns_suffix(facts.region)}"
-    authority = {"data": _base64(facts, "ca", 96)}
+    authority = {"data": base64.b64encode(_pem(facts, "CERTIFICATE").encode()).decode()}
     return {
         "identities": [{"oidcs": [{"issuer": issuer_url(facts)}]}],
         "endpoint": f"https://{host}",

@@ -27,7 +27,7 @@ import runpy
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from collections.abc import Mapping as MappingType
 from collections.abc import Sequence as SequenceType
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -771,13 +771,15 @@ def describe(problem: BaseException, raised: Raised, directory: Path, stack: str
     return {"kind": "failed", "message": message, "traceback": lines, "paths": []}
 
 
-def _causes(problem: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and those that led to it: pulumi wraps what happened inside an `apply`, once per resource."""
-    seen: set[int] = set()
-    while problem is not None and id(problem) not in seen:
-        seen.add(id(problem))
-        yield problem
-        problem = problem.__cause__ or problem.__context__
+def _causes(problem: BaseException) -> list[BaseException]:
+    """Return an exception and those that led to it: pulumi wraps what happened inside an `apply`, once per resource.
+
+    Both links, because pulumi may raise an exception from itself, which hides its first cause.
+    """
+    found = [problem]
+    for one in found:
+        found += [link for link in (one.__cause__, one.__context__) if link is not None and link not in found]
+    return found
 
 
 def _missing_setting(problem: Any, line: str, stack: str) -> str:
