@@ -104,16 +104,16 @@ def show_check(sources: Sequence[Source]) -> bool:
 
     """
     outcomes = check(sources)
-    lines = [f"{each.verdict:10}  {each.name} {each.of}: {each.text}" for each in outcomes]
+    lines = {each: f"{each.verdict:10}  {each.name} {each.of}: {each.text}" for each in outcomes}
     counts = Counter(each.verdict for each in outcomes)
     if not counts.keys() & {"same", "changed"} and counts["not judged"]:
         raise BadInputError(
             "No upstream could be judged.\n"
-            f"  found:   {lines[0]}\n"
+            f"  found:   {next(line for each, line in lines.items() if each.verdict == 'not judged')}\n"
             "  allowed: a network that reaches the addresses in iam_policies/sources.toml\n"
             "  change:  set HTTPS_PROXY if there is a proxy, or run it where there is network"
         )
-    print(*lines, ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())), sep="\n")
+    print(*lines.values(), ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())), sep="\n")
     return bool(counts["changed"])
 
 

@@ -27,6 +27,7 @@ from iam_policies import (
     policy_texts,
 )
 from preflight.grants import digest
+from preflight.policies import Request, decide, parse
 
 with warnings.catch_warnings():
     # The linter leaves its two data files to the garbage collector when it is imported.
@@ -173,6 +174,36 @@ def test_what_differs_from_upstream_is_said_and_narrower(name: str) -> None:
         assert theirs[sid].get("Condition", {}).items() <= ours[sid].get("Condition", {}).items(), (
             f"{sid}: upstream's conditions hold here, too"
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "action", "resource", "tags", "allowed"),
+    [
+        ("cluster-autoscaler", "autoscaling:SetDesiredCapacity", "*", {"k8s.io/cluster-autoscaler/shop": ""}, True),
+        ("cluster-autoscaler", "autoscaling:SetDesiredCapacity", "*", {"k8s.io/cluster-autoscaler/other": ""}, False),
+        ("cluster-autoscaler", "autoscaling:SetDesiredCapacity", "*", {}, False),
+        ("cluster-autoscaler", "eks:DescribeNodegroup", "eks:eu-west-1:1:nodegroup/shop/a/b", {}, True),
+        ("cluster-autoscaler", "eks:DescribeNodegroup", "eks:eu-west-1:1:nodegroup/shop2/a/b", {}, False),
+        ("velero", "ec2:CreateTags", "ec2:eu-west-1:1:volume/vol-1", {}, True),
+        ("velero", "ec2:CreateTags", "ec2:eu-west-1:1:instance/i-1", {}, False),
+        ("velero", "s3:GetObject", "s3:::amzn-s3-demo-bucket/a", {}, True),
+        ("velero", "s3:GetObject", "s3:::amzn-s3-demo-bucket2/a", {}, False),
+        (
+            "vpc-cni-network-policy-logs",
+            "logs:PutLogEvents",
+            "logs:eu-west-1:111122223333:log-group:/other:x",
+            {},
+            False,
+        ),
+    ],
+)
+def test_what_is_narrowed_reaches_its_own_only(
+    name: str, action: str, resource: str, tags: dict[str, str], allowed: bool
+) -> None:
+    context = {f"aws:ResourceTag/{key}": (value,) for key, value in tags.items()}
+    request = Request(action, context, resource=resource if resource == "*" else f"arn:aws:{resource}", unknown=())
+    decision = decide(parse(sample_document(name), trust=False), request)
+    assert decision.admitted == allowed, decision.reason
 
 
 @each_policy

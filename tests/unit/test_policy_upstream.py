@@ -110,6 +110,16 @@ def test_an_upstream_that_changed_only_where_its_actions_apply_says_so(upstream:
     assert "same actions, other resources or conditions" in found.text, "the kind of change is named"
 
 
+def test_what_we_add_ourselves_is_not_reported_as_lost(upstream: Upstream, tmp_path: Path) -> None:
+    upstream.pages["/p.json"] = json.dumps(policy(READ, WRITE))
+    folder = program(tmp_path, upstream.url("/p.json"))
+    with (folder / "iam_policies" / "sources.toml").open("a") as sources:
+        sources.write('added.Decrypt = "Files under a key need it."\n')
+    ours = policy({"Sid": "Read", **READ}, {"Sid": "Decrypt", **WRITE, "Action": "kms:Decrypt"})
+    (folder / "iam_policies" / "reader.json").write_text(json.dumps(ours))
+    assert outcome(folder).text.startswith("gains Allow s3:PutObject ("), "upstream never had it, so it lost nothing"
+
+
 def test_the_newest_upstream_is_asked_beside_the_pinned_one(upstream: Upstream, tmp_path: Path) -> None:
     upstream.pages["/v1.json"] = json.dumps(policy(READ))
     upstream.pages["/main.json"] = json.dumps(policy(READ, WRITE))
