@@ -13,12 +13,13 @@ from pulumi.runtime.config import CONFIG, get_config_env
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+import iam_policies
 from components.cluster import ClusterSettings
 from components.demo_app import DemoSettings
 from components.ingress_stack import CERT_MANAGER_NAMESPACE, IngressSettings
 from components.network import NetworkSettings, zones_outside
-from components.oidc_irsa import IdentitySettings
-from components.regions import is_region
+from components.pod_role import AccountName, IdentitySettings
+from components.regions import is_region, partition_of
 from components.section import AccountId, Section, refuse
 from components.service_account import ServiceAccountRef
 from components.subnets import ZONE_LETTERS, usable_addresses, zone_subnets
@@ -30,18 +31,6 @@ def _check_region(value: str) -> str:
             "not an AWS region",
             allowed="regions of the partitions aws, aws-cn, aws-us-gov and aws-eusc",
             change="write it like ap-northeast-2",
-        )
-    return value
-
-
-def _check_account(value: str) -> str:
-    try:
-        ServiceAccountRef.parse(value)
-    except ValueError:
-        refuse(
-            "not a service account",
-            allowed="namespace/name, each an RFC 1123 name: lower-case letters, digits and '-'",
-            change="write it like kube-system/external-dns",
         )
     return value
 
@@ -60,7 +49,7 @@ class StackSettings(Section):
     tags: dict[str, str] = Field(default={}, description="Tags on every AWS resource.")
     network: NetworkSettings | None = Field(default=None, description="VPC, subnets, NAT.")
     cluster: ClusterSettings | None = Field(default=None, description="EKS, nodes, add-ons.")
-    identities: dict[Annotated[str, AfterValidator(_check_account)], IdentitySettings] = Field(
+    identities: dict[AccountName, IdentitySettings] = Field(
         default={}, description="Workload identities by `namespace/account`."
     )
     ingress: IngressSettings | None = Field(default=None, description="Load balancer controller, cert-manager.")
@@ -210,15 +199,31 @@ def _contradictions(settings: StackSettings) -> Iterator[Problem]:
                 allowed="single, per-zone; none without `ingress`",
                 change="set network.nat to single",
             )
-    made = {str(account): "ingress" for account in ingress.accounts} if ingress is not None else {}
-    for key in settings.identities:
-        if key in made:
-            yield Problem(
-                path=f"identities.{key}",
-                what=f"two identities for one account: section `{made[key]}` makes it already",
-                value=key,
-                allowed="one identity an account",
-                change="drop this entry or rename one of the two accounts",
+    owners: dict[str, str] = {}
+    if ingress is not None:
+        owners = {str(account): "section `ingress`" for account in ingress.accounts}
+    for key, identity in settings.identities.items():
+        for account in (key, *identity.also_accounts):
+            if account in owners:
+                yield Problem(
+                    path=f"identities.{key}",
+                    what=f"two identities for one account: {owners[account]} has it already",
+                    value=account,
+                    allowed="one identity an account",
+                    change="drop it here or there, or rename one of the two accounts",
+                )
+            owners[account] = f"identity {key}"
+        for name, parameters in identity.policies.items():
+            yield from (
+                Problem(
+                    path=f"identities.{key}.policies.{name}{separator}{problem.parameter}",
+                    what=problem.what,
+                    value=problem.value,
+                    allowed=problem.allowed,
+                    change=problem.change,
+                )
+                for problem in iam_policies.check_parameters(name, parameters, partition_of(settings.region))
+                for separator in ("." if problem.parameter else "",)
             )
     taken = {"default", "kube-system"}
     if ingress is not None:

@@ -11,8 +11,8 @@ from components.ingress_stack import (
     LoadBalancerControllerSettings,
 )
 from components.network import Network, NetworkArgs, NetworkSettings
-from components.oidc_irsa import IdentitySettings, OidcIrsa, OidcIrsaArgs, OidcSettings
-from components.pod_role import PodRole, PodRoleArgs
+from components.oidc_irsa import OidcIrsa, OidcIrsaArgs, OidcSettings
+from components.pod_role import IdentitySettings, PodRole, PodRoleArgs
 from components.service_account import ServiceAccountRef
 
 __all__ = [

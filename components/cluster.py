@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from components.cluster_target import ClusterTarget
 from components.oidc_irsa import OidcSettings
-from components.pod_role import PodRole, PodRoleArgs, managed_policy_arn
+from components.pod_role import IdentitySettings, PodRole, PodRoleArgs, managed_policy_arn
 from components.regions import ec2_service_of, partition_of
 from components.section import Cidr, Label, Section, refuse
 from components.service_account import ServiceAccountRef
@@ -30,13 +30,13 @@ RETENTION_DAYS = (
     1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
 )  # fmt: skip
 KMS_DELETION_DAYS = 30
-# Which service account each add-on's pods run under, and what AWS lets it do:
+# Which service account the pods of an add-on run under that call AWS, and their ready-made policy:
 # https://docs.aws.amazon.com/eks/latest/userguide/workloads-add-ons-available-eks.html
 ADDON_IDENTITIES = {
-    "vpc-cni": (ServiceAccountRef(namespace="kube-system", name="aws-node"), "AmazonEKS_CNI_Policy"),
+    "vpc-cni": (ServiceAccountRef(namespace="kube-system", name="aws-node"), "vpc-cni-ipv4"),
     "aws-ebs-csi-driver": (
         ServiceAccountRef(namespace="kube-system", name="ebs-csi-controller-sa"),
-        "service-role/AmazonEBSCSIDriverPolicy",
+        "aws-ebs-csi-driver",
     ),
 }
 # DaemonSets that a node needs to become ready, and what in turn needs a node to run on. In the other order EKS waits
@@ -369,12 +369,12 @@ class Cluster(pulumi.ComponentResource):
                 rights = PodRole(
                     f"{name}-{addon_name}",
                     PodRoleArgs(
+                        settings=IdentitySettings(mechanism="pod-identity", policies={policy: {}}),
                         account=account,
                         region=args.region,
                         aws_provider=args.aws_provider,
                         cluster_name=settings.name,
                         cluster_ready=[control_plane],
-                        managed_policies=[policy],
                     ),
                     opts=pulumi.ResourceOptions(parent=self),
                 ).ready

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from components import versions
 from components.cluster_target import ClusterTarget
-from components.pod_role import PodRole, PodRoleArgs
+from components.pod_role import ROLE_HASH_ANNOTATION, IdentitySettings, PodRole, PodRoleArgs
 from components.release import release
 from components.section import Label, Section
 from components.service_account import ServiceAccountRef
@@ -121,16 +121,18 @@ class IngressStack(pulumi.ComponentResource):
         identity = PodRole(
             f"{name}-controller",
             PodRoleArgs(
+                settings=IdentitySettings(
+                    policies={chart.policy: {}} if chart.policy else {},
+                    account_labels={
+                        "app.kubernetes.io/component": "controller",
+                        "app.kubernetes.io/name": "aws-load-balancer-controller",
+                    },
+                ),
                 account=settings.accounts[0],
                 region=cluster.region,
                 aws_provider=cluster.aws_provider,
                 oidc_provider_arns=[args.oidc_provider_arn],
-                policies=[chart.policy] if chart.policy else [],
                 kubernetes_provider=cluster.kubernetes_provider,
-                account_labels={
-                    "app.kubernetes.io/component": "controller",
-                    "app.kubernetes.io/name": "aws-load-balancer-controller",
-                },
                 wait_for=own_namespace,
             ),
             opts=pulumi.ResourceOptions(parent=self),
@@ -146,6 +148,7 @@ class IngressStack(pulumi.ComponentResource):
                 "region": cluster.region,
                 "vpcId": args.vpc_id,
                 "replicaCount": controller.replicas,
+                "podAnnotations": {ROLE_HASH_ANNOTATION: identity.role_hash},
                 "serviceAccount": {"create": False, "name": identity.account.name},
                 "webhookBindPort": CONTROLLER_WEBHOOK_PORT,
                 "enableServiceMutatorWebhook": False,

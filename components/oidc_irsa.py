@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +13,8 @@ import pulumi_kubernetes as kubernetes
 import pulumi_tls as tls
 from pydantic import AfterValidator, Field, model_validator
 
-import iam_policies
 from components.cluster_target import ClusterTarget
-from components.pod_role import PodRole, PodRoleArgs, doubled_names
+from components.pod_role import IdentitySettings, PodRole, PodRoleArgs
 from components.section import Section, refuse
 from components.service_account import ServiceAccountRef
 from components.trust import STS_AUDIENCE, issuer_of
@@ -57,50 +55,6 @@ class OidcSettings(Section):
                 f"thumbprint is {self.thumbprint} with {len(self.pinned_thumbprints)} pinnedThumbprints",
                 allowed="`thumbprint: pinned` with one to five pinnedThumbprints, or neither",
                 change="set both or none",
-            )
-        return self
-
-
-def _check_policy_name(value: str) -> str:
-    known = iam_policies.policy_names()
-    if value not in known:
-        near = difflib.get_close_matches(value, known, n=1)
-        refuse(
-            "not a ready-made policy",
-            allowed=", ".join(known),
-            change=f"did you mean {near[0]}?" if near else "choose one of these, or managedPolicyArns",
-        )
-    return value
-
-
-def _check_policy_arn(value: str) -> str:
-    if not re.fullmatch(r"arn:aws[a-z-]*:iam::(aws|\d{12}):policy/[\w+=,.@/-]+", value):
-        refuse(
-            "not the ARN of a managed policy",
-            allowed="arn:aws:iam::aws:policy/<name>, arn:aws:iam::111122223333:policy/<name>",
-            change="take the whole ARN",
-        )
-    return value
-
-
-class IdentitySettings(Section):
-    """One entry of section `identities`: what the account `namespace/name` may do."""
-
-    policies: tuple[Annotated[str, AfterValidator(_check_policy_name)], ...] = Field(
-        default=(), description="Ready-made policies by name; see iam_policies/."
-    )
-    managed_policy_arns: tuple[Annotated[str, AfterValidator(_check_policy_arn)], ...] = Field(
-        default=(), description="Managed policies by ARN."
-    )
-    create_namespace: bool = Field(default=False, description="Make the namespace too.")
-
-    @model_validator(mode="after")
-    def _names_are_different(self) -> IdentitySettings:
-        if doubled := doubled_names((*self.policies, *self.managed_policy_arns)):
-            refuse(
-                f"policies that share a name: {', '.join(doubled)}",
-                allowed="each name, or last part of an ARN, once",
-                change="drop one of them",
             )
         return self
 
@@ -182,12 +136,13 @@ class OidcIrsa(pulumi.ComponentResource):
                 # A namespace has no dot, so unlike with a hyphen no two accounts share a name.
                 f"{name}-{key.replace('/', '.')}",
                 PodRoleArgs(
+                    settings=identity,
                     account=accounts[key],
                     region=args.cluster.region,
                     aws_provider=args.cluster.aws_provider,
                     oidc_provider_arns=[provider.arn],
-                    policies=identity.policies,
-                    managed_policy_arns=identity.managed_policy_arns,
+                    cluster_name=args.cluster.name,
+                    cluster_ready=args.cluster.ready,
                     kubernetes_provider=args.cluster.kubernetes_provider,
                     wait_for=[namespaces[accounts[key].namespace]] if accounts[key].namespace in namespaces else [],
                 ),

@@ -18,6 +18,11 @@ def is_subdomain(text: str) -> bool:
     return len(text) <= 253 and re.fullmatch(rf"{_LABEL}(\.{_LABEL})*", text) is not None
 
 
+def is_pattern(text: str) -> bool:
+    """Whether this is `namespace/name` with a wildcard, `*` or `?`, in at least one of its two parts."""
+    return re.fullmatch(r"[-a-z0-9*?]+/[-a-z0-9.*?]*", text) is not None and re.search(r"[*?]", text) is not None
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServiceAccountRef:
     """A service account by its plain name.

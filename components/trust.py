@@ -10,6 +10,12 @@ from components.service_account import ServiceAccountRef
 STS_AUDIENCE = "sts.amazonaws.com"
 """Audience of the tokens that EKS projects, the same in every partition, China included."""
 
+LONGEST_TRUST = 2048
+"""Characters of a trust policy, blanks left out, unless AWS has raised the quota.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+"""
+
 POD_IDENTITY_SERVICE = "pods.eks.amazonaws.com"
 """Principal of EKS Pod Identity, the same in every partition."""
 
@@ -31,21 +37,34 @@ def issuer_of(provider_arn: str) -> str:
     return issuer
 
 
-def web_identity_statements(account: ServiceAccountRef, provider_arns: Sequence[str]) -> list[dict[str, object]]:
-    """One statement per OIDC provider, each admitting exactly this account with the STS audience."""
-    return [
-        {
+def web_identity_statements(
+    accounts: Sequence[ServiceAccountRef], provider_arns: Sequence[str], patterns: Sequence[str] = ()
+) -> list[dict[str, object]]:
+    """What admits these accounts with the STS audience: a statement per OIDC provider, a second one for patterns.
+
+    Args:
+        accounts: admitted by exact subject.
+        provider_arns: of the clusters that the accounts are in.
+        patterns: `namespace/name` with `*` and `?`. They stand under StringLike; under StringEquals a `*` is a
+            character like any other and never matches.
+    """
+
+    def statement(arn: str, subjects: Sequence[str], *, like: bool) -> dict[str, object]:
+        subject = {f"{issuer_of(arn)}:sub": subjects[0] if len(subjects) == 1 else list(subjects)}
+        audience = {f"{issuer_of(arn)}:aud": STS_AUDIENCE}
+        condition = {"StringEquals": audience, "StringLike": subject} if like else {"StringEquals": audience | subject}
+        return {
             "Effect": "Allow",
             "Principal": {"Federated": arn},
             "Action": "sts:AssumeRoleWithWebIdentity",
-            "Condition": {
-                "StringEquals": {
-                    f"{issuer_of(arn)}:aud": STS_AUDIENCE,
-                    f"{issuer_of(arn)}:sub": account.subject,
-                }
-            },
+            "Condition": condition,
         }
-        for arn in provider_arns
+
+    exact = [account.subject for account in accounts]
+    loose = [f"system:serviceaccount:{pattern.replace('/', ':')}" for pattern in patterns]
+    return [
+        *(statement(arn, exact, like=False) for arn in provider_arns),
+        *(statement(arn, loose, like=True) for arn in provider_arns if loose),
     ]
 
 
@@ -77,3 +96,18 @@ def service_statement(service: str) -> dict[str, object]:
 def policy_text(statements: Sequence[Mapping[str, object]]) -> str:
     """The JSON text of a policy document with these statements."""
     return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+
+
+def trust_text(statements: Sequence[Mapping[str, object]]) -> str:
+    """The JSON text of a trust policy with these statements.
+
+    Raises:
+        ValueError: it is longer than IAM takes; unlike other policies, a trust cannot be split.
+    """
+    text = policy_text(statements)
+    if (length := len(text.replace(" ", ""))) > LONGEST_TRUST:
+        raise ValueError(
+            f"a trust policy of {length} characters with {len(statements)} statements; allowed: {LONGEST_TRUST}, about "
+            "four clusters; give the workload a second role, or use Pod Identity, whose trust names no provider"
+        )
+    return text

@@ -80,8 +80,8 @@ class Image:
     """One container image that needs neither root nor a capability."""
 
     reference: str
-    port: int
-    """The TCP port that it listens on."""
+    port: int = 0
+    """The TCP port that it listens on; 0 where it serves nothing."""
     writes: str
     """The one folder that it writes to."""
     user: int
@@ -206,3 +206,12 @@ DEMO_IMAGE = Image(
     ),
 )
 """A web server with a start page; it writes under /tmp only."""
+
+PROBE_IMAGE = Image(
+    # renovate: datasource=docker depName=public.ecr.aws/aws-cli/aws-cli
+    reference="public.ecr.aws/aws-cli/aws-cli:2.36.46",
+    writes="/tmp",  # noqa: S108 - inside the container
+    user=65534,
+    source=Source(address="https://docs.aws.amazon.com/cli/latest/userguide/getting-started-docker.html", read=_READ),
+)
+"""The AWS command, to ask STS who a pod is."""

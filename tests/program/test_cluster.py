@@ -95,7 +95,7 @@ def test_addons_that_need_a_node_wait_for_one(run, addon):
         (
             "aws-ebs-csi-driver",
             "ebs-csi-controller-sa",
-            "arn:aws:iam::aws:policy/service-role/AmazonEBSCSIDriverPolicy",
+            "arn:aws:iam::aws:policy/AmazonEBSCSIDriverPolicyV2",
         ),
     ],
 )

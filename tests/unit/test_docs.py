@@ -7,7 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
+from components import IdentitySettings
+from preflight.access import OidcProvider, WebIdentityToken, may_assume
 from preflight.graph import Graph
 from preflight.program import record
 
@@ -50,3 +53,48 @@ def test_the_program_in_the_readme_runs_and_wires_what_it_says(tmp_path, monkeyp
     assert recording["error"] is None
     (account,) = Graph.of(recording).of_type("kubernetes:core/v1:ServiceAccount")
     assert account.inputs["metadata"]["annotations"] == {"eks.amazonaws.com/role-arn": recording["outputs"]["roleArn"]}
+
+
+IDENTITIES = (ROOT / "docs" / "identities.md").read_text(encoding="utf-8")
+SEED = "kube-system/alb-controller"
+
+
+def test_the_stack_file_entry_in_the_docs_is_short_and_accepted():
+    entry = IDENTITIES.split("```yaml\n")[1].split("```")[0]
+    assert len(entry.splitlines()) < 8
+    (settings,) = YAML(typ="safe").load(entry).values()
+    assert IdentitySettings.model_validate_json(json.dumps(settings[SEED])).role_name == "alb_controller-role"
+
+
+def test_the_role_in_the_docs_is_short_and_admits_its_account_from_both_providers_and_no_third(tmp_path, monkeypatch):
+    call = IDENTITIES.split("```python\n")[1].split("```")[0]
+    assert len(call.splitlines()) < 12
+    issuers = [f"oidc.eks.ap-northeast-2.amazonaws.com/id/{digit * 32}" for digit in "123"]
+    arns = [f"arn:aws:iam::111122223333:oidc-provider/{issuer}" for issuer in issuers]
+    program = f"""
+import pulumi_aws as aws
+import pulumi_kubernetes as kubernetes
+from components import *
+aws_provider = aws.Provider("aws", region="ap-northeast-2")
+kubernetes_provider = kubernetes.Provider("cluster", kubeconfig="{{}}")
+one, two = {arns[:2]!r}
+{call}"""
+    (tmp_path / "__main__.py").write_text(program, encoding="utf-8")
+    (tmp_path / "Pulumi.yaml").write_text("name: own\nruntime: python\n", encoding="utf-8")
+    (tmp_path / "Pulumi.dev.yaml").write_text("config: {}\n", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+    (recording,) = record(tmp_path, ["dev"], ["update"])
+
+    assert recording["error"] is None
+    (role,) = Graph.of(recording).of_type("aws:iam/role:Role")
+    registered = [OidcProvider(arn, issuer, ("sts.amazonaws.com",)) for arn, issuer in zip(arns, issuers, strict=True)]
+    admitted = [
+        may_assume(
+            str(role.inputs["assumeRolePolicy"]),
+            WebIdentityToken(f"https://{issuer}", "system:serviceaccount:kube-system:alb-controller"),
+            registered,
+        ).admitted
+        for issuer in issuers
+    ]
+    assert admitted == [True, True, False]

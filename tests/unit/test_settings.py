@@ -20,6 +20,9 @@ GOOD = {
 }
 
 
+ZONE = "arn:aws:route53:::hostedzone/Z0123456789EXAMPLE"
+
+
 def stack(**changes):
     """The good stack with values changed by dotted path; None removes a key."""
     values = copy.deepcopy(GOOD)
@@ -156,13 +159,105 @@ REFUSED = {
         {"identities": {"kube-system/aws-load-balancer-controller": {}}},
         "identities.kube-system/aws-load-balancer-controller",
         "one identity an account",
-        "drop this entry",
+        "drop it here or there",
+    ),
+    "an account that two entries name": (
+        {"identities": {"apps/reader": {}, "apps/writer": {"alsoAccounts": ["apps/reader"]}}},
+        "identities.apps/writer",
+        "one identity an account",
+        "drop it here or there",
     ),
     "an unknown ready-made policy": (
-        {"identities": {"apps/reader": {"policies": ["aws-load-balancer-controler"]}}},
-        "identities.apps/reader.policies.0",
-        "aws-load-balancer-controller",
-        "aws-load-balancer-controller",
+        {"identities": {"apps/reader": {"policies": {"external-dn": {}}}}},
+        "identities.apps/reader.policies.external-dn",
+        "external-dns",
+        "did you mean external-dns?",
+    ),
+    "an unknown parameter of a policy": (
+        {
+            "identities": {
+                "apps/dns": {"policies": {"external-dns": {"hostedZoneArn": [ZONE], "hostedZoneArns": [ZONE]}}}
+            }
+        },
+        "identities.apps/dns.policies.external-dns.hostedZoneArn",
+        "hostedZoneArns",
+        "hostedZoneArns",
+    ),
+    "a parameter of another partition": (
+        {
+            "identities": {
+                "apps/dns": {"policies": {"external-dns": {"hostedZoneArns": [ZONE.replace("aws", "aws-cn")]}}}
+            }
+        },
+        "identities.apps/dns.policies.external-dns.hostedZoneArns",
+        "arn:aws:",
+        "",
+    ),
+    "a missing parameter": (
+        {"identities": {"apps/ca": {"policies": {"cluster-autoscaler": {}}}}},
+        "identities.apps/ca.policies.cluster-autoscaler.clusterName",
+        "",
+        "add clusterName",
+    ),
+    "a boundary that is not a policy": (
+        {"identities": {"apps/reader": {"permissionsBoundary": "arn:aws:iam::111122223333:role/x"}}},
+        "identities.apps/reader.permissionsBoundary",
+        "arn:aws:iam::aws:policy/",
+        "whole ARN",
+    ),
+    "a session of thirteen hours": (
+        {"identities": {"apps/reader": {"sessionHours": 13}}},
+        "identities.apps/reader.sessionHours",
+        "12 or less",
+        "",
+    ),
+    "a wildcard in an exact subject": (
+        {"identities": {"apps/*": {}}},
+        "identities.apps/*",
+        "no pattern",
+        "kube-system/external-dns",
+    ),
+    "a pattern for every namespace": (
+        {"identities": {"apps/reader": {"looseSubjects": ["*/reader"]}}},
+        "identities.apps/reader",
+        "looseNamespaces",
+        "name the namespace",
+    ),
+    "a pattern that is none": (
+        {"identities": {"apps/reader": {"looseSubjects": ["apps/writer"]}}},
+        "identities.apps/reader.looseSubjects.0",
+        "* or ?",
+        "alsoAccounts",
+    ),
+    "patterns with Pod Identity": (
+        {"identities": {"apps/reader": {"mechanism": "pod-identity", "looseSubjects": ["apps/r-*"]}}},
+        "identities.apps/reader",
+        "irsa or both",
+        "drop them",
+    ),
+    "a target role with IRSA": (
+        {"identities": {"apps/reader": {"targetRoleArn": "arn:aws:iam::444455556666:role/far"}}},
+        "identities.apps/reader",
+        "pod-identity or both",
+        "change mechanism",
+    ),
+    "an IAM path without slashes": (
+        {"identities": {"apps/reader": {"path": "team"}}},
+        "identities.apps/reader.path",
+        "/<path>/",
+        "end it with /",
+    ),
+    "a policy file that is not there": (
+        {"identities": {"apps/reader": {"documents": {"own": "nowhere.json"}}}},
+        "identities.apps/reader.documents.own",
+        "JSON file",
+        "mend it",
+    ),
+    "a policy document without statements": (
+        {"identities": {"apps/reader": {"documents": {"own": {"Version": "2012-10-17"}}}}},
+        "identities.apps/reader.documents.own",
+        "Statement",
+        "add Statement",
     ),
     "a policy ARN that is none": (
         {"identities": {"apps/reader": {"managedPolicyArns": ["AmazonS3ReadOnlyAccess"]}}},

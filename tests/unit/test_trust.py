@@ -14,7 +14,7 @@ CONTROLLER = ServiceAccountRef(namespace="kube-system", name="aws-load-balancer-
 
 
 def test_a_web_identity_trust_admits_one_account_by_exact_subject_and_audience():
-    assert web_identity_statements(CONTROLLER, [PROVIDER]) == [
+    assert web_identity_statements([CONTROLLER], [PROVIDER]) == [
         {
             "Effect": "Allow",
             "Principal": {"Federated": PROVIDER},
@@ -32,7 +32,7 @@ def test_a_web_identity_trust_admits_one_account_by_exact_subject_and_audience()
 def test_every_provider_gets_a_statement_with_its_own_condition_keys():
     other = PROVIDER.replace("0123", "FEDC")
     keys = [
-        sorted(each["Condition"]["StringEquals"]) for each in web_identity_statements(CONTROLLER, [PROVIDER, other])
+        sorted(each["Condition"]["StringEquals"]) for each in web_identity_statements([CONTROLLER], [PROVIDER, other])
     ]
     assert keys == [[f"{ISSUER}:aud", f"{ISSUER}:sub"], [f"{issuer_of(other)}:aud", f"{issuer_of(other)}:sub"]]
 
