@@ -152,7 +152,7 @@ def _remove_leftovers(repository: Repository) -> None:
         folder = Path(tempfile.gettempdir()) / entry.name  # where it is if git did not get to write it down
         with contextlib.suppress(OSError):
             folder = Path((entry / "gitdir").read_text(encoding="utf-8").strip()).parents[1]
-        # Anybody may call a worktree by such a name; the folder around it, of the same name, is what makes it ours.
+        # Anybody may call a worktree by such a name; the folder around it, with a lock, is what makes it ours.
         if folder.name == entry.name and not _in_use(folder):
             _remove(repository, folder)
 
@@ -162,7 +162,7 @@ def _in_use(folder: Path) -> bool:
         with (folder / "lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
-        return (folder / "lock.new").exists()
+        return folder.exists()  # ours have a lock before they have a worktree
     except OSError:
         return True
     return False

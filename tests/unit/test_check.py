@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import date
+from typing import get_args
 
 import pytest
 
 from preflight import check, cli, rules
+from preflight import program as loading
+from preflight.report import Format, render
 from preflight.rules.rule import Hit, Rule
 
 PROGRAM = """
@@ -23,13 +27,17 @@ for name in config.require_object("buckets"):
 """
 
 
-@pytest.fixture
-def program(tmp_path):
-    (tmp_path / "__main__.py").write_text(PROGRAM, encoding="utf-8")
-    (tmp_path / "Pulumi.yaml").write_text("name: own\nruntime: python\n", encoding="utf-8")
+def write_program(folder):
+    (folder / "__main__.py").write_text(PROGRAM, encoding="utf-8")
+    (folder / "Pulumi.yaml").write_text("name: own\nruntime: python\n", encoding="utf-8")
     for stack, opened in (("dev", "true"), ("prod", "false")):
         text = f"config:\n  own:open: {opened}\n  own:buckets: [one, two]\n"
-        (tmp_path / f"Pulumi.{stack}.yaml").write_text(text, encoding="utf-8")
+        (folder / f"Pulumi.{stack}.yaml").write_text(text, encoding="utf-8")
+
+
+@pytest.fixture
+def program(tmp_path):
+    write_program(tmp_path)
     return tmp_path
 
 
@@ -125,13 +133,19 @@ def test_a_waiver_of_one_stack_is_only_noted_while_other_stacks_are_not_looked_a
     assert "1 warning" in preflight("check", "prod", "dev", *day)[1]
 
 
-@pytest.mark.parametrize("form", ["text", "markdown", "json", "sarif"])
-def test_every_format_names_rule_message_and_fix(preflight, form):
-    code, out, _ = preflight("check", "dev", "--format", form)
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recorded")
+    write_program(folder)
+    return loading.load(folder), {"dev": loading.record(folder, ["dev"])}
 
-    assert code == 1
+
+@pytest.mark.parametrize("form", get_args(Format))
+def test_every_format_names_rule_message_and_fix(recordings, form):
+    text = render(check.judge(*recordings, [], date(2026, 11, 22)), form)
+
     for part in ("open-bucket", "one is open", "Close it"):
-        assert part in out, f"{form} must say {part!r}"
+        assert part in text, f"{form} must say {part!r}"
 
 
 def test_a_file_gets_the_format_and_the_terminal_the_text(preflight, tmp_path):
