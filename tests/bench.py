@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from rich import box
 from rich.console import Console
@@ -63,8 +64,19 @@ asyncio.new_event_loop().run_until_complete(
 """
 
 
-def run(command: list[str], directory: Path, stdin: str = "") -> tuple[float, float]:
-    """Run a command to its end; return wall time in seconds and the memory of its largest process in MiB."""
+class Run(NamedTuple):
+    """What one process cost, its own children included."""
+
+    wall: float
+    """Seconds."""
+    processor: float
+    """Seconds, of all cores together; steadier than `wall` on a busy machine."""
+    memory: float
+    """MiB, of its largest process."""
+
+
+def run(command: list[str], directory: Path, stdin: str = "") -> Run:
+    """Run a command to its end."""
     with tempfile.TemporaryFile("w+") as given:
         given.write(stdin)
         given.seek(0)
@@ -73,21 +85,21 @@ def run(command: list[str], directory: Path, stdin: str = "") -> tuple[float, fl
             command, cwd=directory, stdin=given, stdout=subprocess.DEVNULL
         )
         _, status, usage = os.wait4(process.pid, 0)
-        elapsed = time.perf_counter() - before
+        wall = time.perf_counter() - before
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"{command} ended with exit code {process.returncode}")
-    return elapsed, usage.ru_maxrss / 1024
+    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
-def floor(directory: Path, stack: str) -> tuple[float, float]:
+def floor(directory: Path, stack: str) -> Run:
     """Run the program once under bare mocks."""
     here = program.load(directory)
     config, _ = program.configuration(here, stack_file.read(here.stack_file(stack)), {})
     return run([str(here.interpreter), "-c", FLOOR], directory, json.dumps({"project": here.project, "config": config}))
 
 
-def plan(directory: Path, stack: str) -> tuple[float, float]:
+def plan(directory: Path, stack: str) -> Run:
     """Run `preflight plan`."""
     return run([str(Path(sys.executable).with_name("preflight")), "plan", stack], directory)
 
@@ -107,6 +119,11 @@ def with_identities(folder: Path, count: int) -> Path:
     return folder
 
 
+def figures(values: list[float], unit: str = "") -> list[str]:
+    """Show median, smallest and largest."""
+    return [f"{value:.2f}{unit}" for value in (statistics.median(values), min(values), max(values))]
+
+
 def table(title: str, *columns: str) -> Table:
     """Make a table with right-aligned figures."""
     made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
@@ -117,35 +134,52 @@ def table(title: str, *columns: str) -> Table:
 
 def main() -> None:
     """Print both tables."""
-    console = Console()
-    times: dict[str, list[float]] = {"floor": [], "preflight plan": []}
+    console = Console(width=100)
     floor(ROOT, "dev")  # fills the file cache, for both alike
+    bare: list[Run] = []
+    ours: list[Run] = []
     for _ in range(REPETITIONS):
-        times["floor"].append(floor(ROOT, "dev")[0])
-        times["preflight plan"].append(plan(ROOT, "dev")[0])
-    ratios = [ours / bare for ours, bare in zip(times["preflight plan"], times["floor"], strict=True)]
-    first = table(f"The dev stack, {REPETITIONS} times in turns", "", "median", "from", "to")
-    for name, values in times.items():
-        first.add_row(name, *(f"{value:.2f} s" for value in (statistics.median(values), min(values), max(values))))
-    first.add_row("ratio", *(f"{value:.2f}" for value in (statistics.median(ratios), min(ratios), max(ratios))))
+        bare.append(floor(ROOT, "dev"))
+        ours.append(plan(ROOT, "dev"))
+    first = table(f"The dev stack, {REPETITIONS} times in turns", "", "wall", "from", "to", "processor", "from", "to")
+    for name, runs in (("floor", bare), ("preflight plan", ours)):
+        first.add_row(name, *figures([one.wall for one in runs], " s"), *figures([one.processor for one in runs], " s"))
+    pairs = list(zip(ours, bare, strict=True))
+    walls = figures([one.wall / other.wall for one, other in pairs])
+    first.add_row("ratio", *walls, *figures([one.processor / other.processor for one, other in pairs]))
     console.print(first)
 
     second = table(
-        "As identities are added", "identities", "resources", "floor", "preflight plan", "ratio", "ours each", "memory"
+        "As identities are added",
+        "identities",
+        "resources",
+        "floor",
+        "plan",
+        "ratio",
+        "processor",
+        "each more",
+        "memory",
     )
     smallest: tuple[int, float] | None = None
     for count in IDENTITIES:
         with tempfile.TemporaryDirectory() as folder:
             copy = with_identities(Path(folder), count)
-            bare, _ = floor(copy, "dev")
-            ours, memory = plan(copy, "dev")
+            once, whole = floor(copy, "dev"), plan(copy, "dev")
             resources = len(program.record(copy, ["dev"], ["update"])[0]["resources"])
-        smallest = smallest or (count, ours)
-        each = f"{1000 * (ours - smallest[1]) / (count - smallest[0]):.1f} ms" if count > smallest[0] else ""
-        row = (f"{bare:.2f} s", f"{ours:.2f} s", f"{ours / bare:.2f}", each, f"{memory:.0f} MiB")
-        second.add_row(str(count), str(resources), *row)
+        smallest = smallest or (count, whole.processor)
+        more = count - smallest[0]
+        second.add_row(
+            str(count),
+            str(resources),
+            f"{once.wall:.2f} s",
+            f"{whole.wall:.2f} s",
+            f"{whole.wall / once.wall:.2f}",
+            f"{whole.processor:.2f} s",
+            f"{1000 * (whole.processor - smallest[1]) / more:.1f} ms" if more else "",
+            f"{whole.memory:.0f} MiB",
+        )
     console.print(second)
-    console.print("each: what one more identity adds. memory: the largest process, which is the program's own.")
+    console.print("Medians. processor: seconds of all cores; each more: what another identity adds to them.")
 
 
 if __name__ == "__main__":
