@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,6 +57,19 @@ def test_the_program_in_the_readme_runs_and_wires_what_it_says(tmp_path, monkeyp
     assert recording["error"] is None
     (account,) = Graph.of(recording).of_type("kubernetes:core/v1:ServiceAccount")
     assert account.inputs["metadata"]["annotations"] == {"eks.amazonaws.com/role-arn": recording["outputs"]["roleArn"]}
+
+
+def test_what_the_readme_shows_of_the_preview_is_what_it_prints():
+    shown = README.split("<!-- preview -->\n\n```\n")[1].split("```")[0]
+    commands = [[sys.executable, "-m", "preflight", command, "dev"] for command in ("plan", "check")]
+    environment = {**os.environ, "COLUMNS": "100", "PYTHONIOENCODING": "utf-8"}
+    printed = [
+        subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True, encoding="utf-8").stdout  # noqa: S603
+        for command in commands
+    ]
+    lines = [re.sub(r":\d+$", "", line.rstrip()) for text in printed for line in text.splitlines()]
+    missing = [line for line in shown.splitlines() if line != "…" and re.sub(r":\d+$", "", line) not in lines]
+    assert missing == [], "copy these lines anew from `make preview`"
 
 
 IDENTITIES = (ROOT / "docs" / "identities.md").read_text(encoding="utf-8")
