@@ -73,7 +73,7 @@ def _finding(one: Said, several: bool) -> str:
         if part
     )
     head = f"{_SIGNS[finding.severity]} <code>{finding.rule}</code> {html.escape(one.name or 'the stack')}"
-    body = f"{escaped(finding.message)}\n\n**Fix:** {escaped(finding.fix)}\n\n{where}"
+    body = f"{marked(finding.message)}\n\n**Fix:** {marked(finding.fix)}\n\n{where}"
     # What stops the pull request is open for everybody to see.
     return folded(head, body.rstrip(), is_open=finding.severity == "error")
 
@@ -85,8 +85,16 @@ def folded(summary: str, body: str, *, is_open: bool = False) -> str:
 
 def escaped(text: str) -> str:
     """Return plain text so that Markdown shows it as it is: nothing of a program can mark up, link or mention."""
-    text = re.sub(r"([\\`*_{}\[\]<>#|~&!$])", r"\\\1", text)
+    text = html.escape(re.sub(r"([\\`*_{}\[\]#|~!$])", r"\\\1", text), quote=False)
     return re.sub(r"@(?=\w)", "@\u200b", text)
+
+
+def marked(text: str) -> str:
+    """Return a message with what it quotes in backticks as code, and the rest as it is."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return escaped(text)
+    return "".join(f"`{part}`" if number % 2 else escaped(part) for number, part in enumerate(parts))
 
 
 def _cell(text: str) -> str:
@@ -118,6 +126,8 @@ def mermaid(picture: Picture) -> str:
     boxes: dict[Box, str] = {}
     lines = ["```mermaid", "flowchart LR"]
     for heading, column in picture.columns:
+        if not column:
+            continue
         lines.append(f'  subgraph "{heading}"')
         for box in column:
             boxes[box] = f"n{len(boxes)}"
@@ -133,5 +143,5 @@ def mermaid(picture: Picture) -> str:
 
 
 def _label(text: str) -> str:
-    """Return text for a quoted label: Mermaid has entity codes for what would end or mark it up."""
-    return re.sub(r'["#&<>`\\;]', lambda match: f"#{ord(match[0])};", text)
+    """Return text for a quoted label. What would end it or mark it up gives way: not every renderer knows escapes."""
+    return re.sub(r'["#&<>`\\;]', "·", text)

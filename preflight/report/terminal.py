@@ -3,7 +3,6 @@
 import io
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
 from preflight.check import Report
@@ -51,7 +50,10 @@ def _show(one: Said, to: Console, several: bool) -> None:
     head.append("  " + "  ".join(detail for detail in details if detail), "dim")
     to.print(head, soft_wrap=True)  # a terminal makes a link of a path that is not broken
     body = Text.assemble(finding.message, "\n", ("fix: ", "green"), finding.fix, overflow="fold")
-    to.print(Padding(body, (0, 0, 1, 4), expand=False))
+    for line in body.wrap(to, to.width - 4):
+        line.rstrip()
+        to.print(Text.assemble("    ", line), soft_wrap=True)
+    to.print()
 
 
 def _summary(report: Report) -> Text:
