@@ -331,7 +331,9 @@ def _kubernetes(facts: Facts) -> Answer:
     name, namespace = str(metadata["name"]), metadata.get("namespace")
     kind = facts.type.rpartition(":")[2]
     outputs: dict[str, Any] = {"metadata": metadata}
-    if kind == "Ingress" or (kind == "Service" and _spec(facts).get("type") == "LoadBalancer"):
+    # A Service without a spec is one that the program reads; most likely for its address.
+    balanced = not facts.inputs.get("spec") or _spec(facts).get("type") == "LoadBalancer"
+    if kind == "Ingress" or (kind == "Service" and balanced):
         host = _load_balancer_host(facts, f"k8s-{str(namespace)[:8]}-{name[:8]}")
         outputs["status"] = {"loadBalancer": {"ingress": [{"hostname": host}]}}
     return Answer(f"{namespace}/{name}" if namespace else name, outputs)

@@ -17,6 +17,7 @@ import contextlib
 import contextvars
 import gc
 import heapq
+import importlib.metadata
 import importlib.util
 import io
 import json
@@ -75,6 +76,8 @@ def empty_recording(request: dict[str, Any], stack: str, mode: str) -> dict[str,
 
 
 try:
+    if importlib.metadata.version("pulumi").startswith("2."):
+        raise ImportError("it is version 2, and 3 is needed")  # noqa: TRY301
     import pulumi
     from google.protobuf import empty_pb2, struct_pb2
     from pulumi.runtime import mocks as pulumi_mocks
@@ -322,10 +325,14 @@ class Monitor(pulumi_mocks.MockMonitor):
             state = dict(record["inputs"])
         else:
             facts = self._facts(urn, request.type, request.name, record["inputs"], request.provider)
+            if answers.is_kubernetes_object(request.type):
+                namespace, _, name = request.id.rpartition("/")
+                facts.inputs["metadata"] = {"name": name, **({"namespace": namespace} if namespace else {})}
             made = answers.computed(facts) or answers.Answer("")
             state = {
                 key: _renamed(value, made.id, request.id) for key, value in {**facts.inputs, **made.outputs}.items()
             }
+            state.update(self.own_answers.get(request.type, {}))
         self._keep(record, request.id, state)
         return respond(
             resource_pb2.ReadResourceResponse, urn=urn, id=request.id, properties=struct_of(state), unknown=True
