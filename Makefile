@@ -12,7 +12,7 @@ check: $(STAMP)
 	@$(BIN)/preflight check $(STACK)
 
 test: $(STAMP)
-	@PULUMI_ERROR_OUTPUT_STRING=true $(BIN)/pytest
+	@PULUMI_ERROR_OUTPUT_STRING=true $(BIN)/pytest --numprocesses auto --dist loadfile
 
 lint: $(STAMP)
 	@$(BIN)/ruff format --check .
