@@ -268,12 +268,12 @@ def _problem(details: ErrorDetails, secret: frozenset[str] | set[str]) -> Proble
     if kind == "refused":
         what, allowed, change = context["what"], context["allowed"], context["change"]
     elif kind == "extra_forbidden":
-        keys = _keys(location[:-1])
+        keys = list(_descriptions(location[:-1]))
         near = difflib.get_close_matches(str(location[-1]), keys, n=1)
         what, allowed = "an unknown key", ", ".join(keys)
         change = f"did you mean `{near[0]}`?" if near else "remove it"
     elif kind == "missing":
-        what, value, allowed = "missing", "none", details["msg"].lower()
+        what, value, allowed = "missing", "none", _descriptions(location[:-1])[str(location[-1])]
         change = f"add `{location[-1]}`"
     elif wanted := _TYPES.get(kind):
         what, allowed = f"{wanted} is wanted", wanted
@@ -297,14 +297,14 @@ def _bounds(context: Mapping[str, Any]) -> str:
     return ", ".join(words[key].format(value) for key, value in context.items() if key in words)
 
 
-def _keys(location: list[int | str]) -> list[str]:
-    """The keys that the stack file may have in the section at this place."""
+def _descriptions(location: list[int | str]) -> dict[str, str]:
+    """The keys that the stack file may have in the section at this place, with what they are."""
     model: type[BaseModel] = StackSettings
     for part in location:
         field = next((each for each in model.model_fields.values() if each.alias == part), None)
         if field is not None:
             model = next(_models(field.annotation), model)
-    return [str(field.alias) for field in model.model_fields.values()]
+    return {str(field.alias): field.description or "" for field in model.model_fields.values()}
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

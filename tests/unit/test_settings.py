@@ -302,7 +302,7 @@ REFUSED = {
         "beside `cluster`",
         "add `cluster`",
     ),
-    "no zones": ({"network__zones": None}, "network.zones", "required", "add `zones`"),
+    "no zones": ({"network__zones": None}, "network.zones", "two or more", "add `zones`"),
     "no NAT for the charts of ingress": ({"network__nat": "none"}, "network.nat", "single", "set network.nat"),
 }
 
