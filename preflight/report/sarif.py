@@ -102,4 +102,4 @@ def _result(finding: Finding, base: PurePath, files: Mapping[str, str]) -> dict[
 
 def _suppression(waiver: Waiver) -> dict[str, Any]:
     justification = f"{waiver.reason} (until {waiver.expires})"
-    return {"kind": "external", "status": "accepted", "justification": justification}
+    return {"kind": "external", "justification": justification}
