@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from .doubles.provider import Fault
 from .doubles.wire import name_of, type_of
 from .doubles.world import Kube, World
 from .harness import Deployment, Lab
 
+When = Literal["before", "after"]
 THROTTLED = "ThrottlingException: Rate exceeded"
 NOT_YET_VISIBLE = "InvalidParameterException: The role with name is invalid or cannot be assumed: it does not exist yet"
 
@@ -39,9 +43,9 @@ def targets(settled: Deployment) -> list[Target]:
     ]
 
 
-def creation_fails(lab: Lab, settled: Deployment, target: Target, folder: Path, message: str) -> Iterator[str]:
+def creation_fails(lab: Lab, settled: Deployment, target: Target, folder: Path, *, message: str) -> Iterator[str]:
     """The first update fails at one resource, the second finishes, a third would do nothing."""
-    deployment = Deployment(lab, folder, settled.name)
+    deployment = settled.again(folder)
     lab.cloud.faults = [Fault("create", target.type, target.name, message)]
     first = deployment.up()
     if message not in first.error or target.name not in first.error:
@@ -49,7 +53,7 @@ def creation_fails(lab: Lab, settled: Deployment, target: Target, folder: Path, 
     yield from _converges(deployment, settled)
 
 
-def deletion_fails(lab: Lab, settled: Deployment, target: Target, folder: Path, message: str) -> Iterator[str]:
+def deletion_fails(lab: Lab, settled: Deployment, target: Target, folder: Path, *, message: str) -> Iterator[str]:
     """The first destroy fails at one resource, the second finishes."""
     deployment = settled.branch(folder)
     lab.cloud.faults = [Fault("delete", target.type, target.name, message)]
@@ -59,10 +63,10 @@ def deletion_fails(lab: Lab, settled: Deployment, target: Target, folder: Path, 
     yield from _comes_down(deployment)
 
 
-def killed_while_creating(lab: Lab, settled: Deployment, target: Target, folder: Path, when: str) -> Iterator[str]:
+def killed_while_creating(lab: Lab, settled: Deployment, target: Target, folder: Path, *, when: When) -> Iterator[str]:
     """The engine's process ends in the middle of a creation; the documented recovery brings the stack up."""
-    deployment = Deployment(lab, folder, settled.name)
-    lab.cloud.faults = [Fault("create", target.type, target.name, kill=when)]  # type: ignore[arg-type]
+    deployment = settled.again(folder)
+    lab.cloud.faults = [Fault("create", target.type, target.name, kill=when)]
     first = deployment.up()
     if not first.error:
         yield "a killed update has to fail"
@@ -70,10 +74,10 @@ def killed_while_creating(lab: Lab, settled: Deployment, target: Target, folder:
     yield from _converges(deployment, settled)
 
 
-def killed_while_deleting(lab: Lab, settled: Deployment, target: Target, folder: Path, when: str) -> Iterator[str]:
+def killed_while_deleting(lab: Lab, settled: Deployment, target: Target, folder: Path, *, when: When) -> Iterator[str]:
     """The engine's process ends in the middle of a deletion; the documented recovery lets the destroy finish."""
     deployment = settled.branch(folder)
-    lab.cloud.faults = [Fault("delete", target.type, target.name, kill=when)]  # type: ignore[arg-type]
+    lab.cloud.faults = [Fault("delete", target.type, target.name, kill=when)]
     if not deployment.destroy().error:
         yield "a killed destroy has to fail"
     recover(deployment)
@@ -121,50 +125,57 @@ def _difference(world: World, wanted: World) -> str:
     return f"too many {dict(more)}, too few {dict(less)}"
 
 
-def recover(deployment: Deployment) -> list[tuple[str, ...]]:
-    """What docs/recovery.md says to do after a killed process; the commands, as they were given."""
-    given: list[tuple[str, ...]] = []
+def recover(deployment: Deployment) -> None:
+    """What docs/recovery.md says to do after a killed process."""
+    deployment.command("cancel", "--yes")
+    made = {urn: found for urn in _interrupted(deployment) if (found := _made_for(deployment, urn))}
+    deployment.refresh(clear_pending_creates=True)
+    if not made:
+        return
+    file = deployment.folder / "import.json"
+    deployment.preview(import_file=str(file))
+    listing = json.loads(file.read_text())
+    by_name = {(type_of(urn), name_of(urn)): identity for urn, identity in made.items()}
+    listing["resources"] = [
+        {**each, "id": by_name[each["type"], each["name"]]}
+        for each in listing["resources"]
+        if (each["type"], each["name"]) in by_name
+    ]
+    file.write_text(json.dumps(listing))
+    deployment.command(
+        "import",
+        "--file",
+        str(file),
+        "--yes",
+        "--skip-preview",
+        "--protect=false",
+        "--generate-code=false",
+    )
 
-    def run(*args: str) -> None:
-        given.append(args)
-        deployment.command(*args)
 
-    run("cancel", "--yes")
-    arguments: list[str] = []
-    for urn in [each["resource"]["urn"] for each in deployment.pending if each["type"] == "creating"]:
-        found = made_for(deployment, urn)
-        if found:
-            arguments += ["--import-pending-creates", urn, "--import-pending-creates", found]
-    run("refresh", "--yes", "--skip-preview", "--clear-pending-creates", *arguments)
-    return given
+def _interrupted(deployment: Deployment) -> list[str]:
+    """The URNs of the pending creates."""
+    return [each["resource"]["urn"] for each in deployment.pending if each["type"] == "creating"]
 
 
-def made_for(deployment: Deployment, urn: str) -> str | None:
+def _made_for(deployment: Deployment, urn: str) -> str | None:
     """The id of what the cloud made for a pending create, found as a person would: by type and contents."""
     known = {each.get("id") for each in deployment.state if each["type"] == type_of(urn)}
     wanted = next(each["resource"] for each in deployment.pending if each["resource"]["urn"] == urn)["inputs"]
     wanted.pop("__defaults", None)
-    there: list[tuple[str, object]] = [
-        (each.id, each.inputs) for each in deployment.world.of_type(type_of(urn)) if each.made_by == "pulumi"
-    ]
-    for kube in deployment.world.kubes.values():
-        there += [(each.id, each.inputs) for each in kube.of_type(type_of(urn))]
+    world = deployment.world
+    there = [(each.id, each.inputs) for each in world.of_type(type_of(urn)) if each.made_by == "pulumi"]
+    there += [(each.id, each.inputs) for kube in world.kubes.values() for each in kube.of_type(type_of(urn))]
     return next((identity for identity, inputs in there if identity not in known and inputs == wanted), None)
 
 
-SCENARIOS: dict[str, Callable[[Lab, Deployment, Target, Path], Iterator[str]]] = {
-    "creation fails once": lambda lab, settled, target, folder: creation_fails(lab, settled, target, folder, THROTTLED),
-    "deletion fails once": lambda lab, settled, target, folder: deletion_fails(lab, settled, target, folder, THROTTLED),
-    "killed before it is made": lambda lab, settled, target, folder: killed_while_creating(
-        lab, settled, target, folder, "before"
-    ),
-    "killed after it is made": lambda lab, settled, target, folder: killed_while_creating(
-        lab, settled, target, folder, "after"
-    ),
-    "killed before it is deleted": lambda lab, settled, target, folder: killed_while_deleting(
-        lab, settled, target, folder, "before"
-    ),
-    "killed after it is deleted": lambda lab, settled, target, folder: killed_while_deleting(
-        lab, settled, target, folder, "after"
-    ),
+Scenario = Callable[[Lab, Deployment, Target, Path], Iterator[str]]
+SCENARIOS: dict[str, Scenario] = {
+    "creation fails once": partial(creation_fails, message=THROTTLED),
+    "deletion fails once": partial(deletion_fails, message=THROTTLED),
+    "killed before it is made": partial(killed_while_creating, when="before"),
+    "killed after it is made": partial(killed_while_creating, when="after"),
+    "killed before it is deleted": partial(killed_while_deleting, when="before"),
+    "killed after it is deleted": partial(killed_while_deleting, when="after"),
 }
+"""What the sweep does to every resource."""

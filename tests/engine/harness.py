@@ -6,6 +6,7 @@ no language host, no plugin, no network.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import os
@@ -13,15 +14,20 @@ import runpy
 import shutil
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Generator, Mapping
+from concurrent import futures
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import grpc
+from google.protobuf import empty_pb2
 from pulumi import automation
 from pulumi.automation import events
+from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 from ruamel.yaml import YAML
 
 from .doubles import wire
@@ -64,6 +70,46 @@ class _Pulumi(automation.PulumiCommand):
         if process.returncode:
             raise automation.errors.create_command_error(result)
         return result
+
+
+class _Language(language_pb2_grpc.LanguageRuntimeServicer):
+    """Stands for the language host with the commands that ask one which plugins the program needs: none."""
+
+    def Handshake(  # noqa: N802
+        self, request: language_pb2.LanguageHandshakeRequest, context: grpc.ServicerContext
+    ) -> language_pb2.LanguageHandshakeResponse:
+        """As the protocol says."""
+        del request, context
+        return language_pb2.LanguageHandshakeResponse()
+
+    def GetPluginInfo(self, request: empty_pb2.Empty, context: grpc.ServicerContext) -> plugin_pb2.PluginInfo:  # noqa: N802
+        """As the protocol says."""
+        del request, context
+        return plugin_pb2.PluginInfo(version="0.0.0")
+
+    def GetRequiredPackages(  # noqa: N802
+        self, request: language_pb2.GetRequiredPackagesRequest, context: grpc.ServicerContext
+    ) -> language_pb2.GetRequiredPackagesResponse:
+        """As the protocol says."""
+        del request, context
+        return language_pb2.GetRequiredPackagesResponse()
+
+
+class _Runner(automation._server.LanguageServer):
+    """Runs the inline program, and says when it no longer does."""
+
+    idle = threading.Event()
+
+    def Run(self, request: language_pb2.RunRequest, context: grpc.ServicerContext) -> language_pb2.RunResponse:  # noqa: N802
+        """As the protocol says."""
+        self.idle.clear()
+        try:
+            return super().Run(request, context)
+        finally:
+            self.idle.set()
+
+
+automation._stack.LanguageServer = _Runner
 
 
 class _Stack(automation.Stack):
@@ -136,7 +182,8 @@ class Lab:
 
     command: _Pulumi
     cloud: Cloud
-    debug_providers: str
+    attached: Mapping[str, str]
+    """The environment that makes the engine call us instead of starting plugins."""
     home: Path
 
 
@@ -144,24 +191,32 @@ class Lab:
 def laboratory(home: Path) -> Generator[Lab]:
     """Start the doubles."""
     cloud = Cloud(World("nowhere"))
+    language = grpc.server(futures.ThreadPoolExecutor(max_workers=2))
+    language_pb2_grpc.add_LanguageRuntimeServicer_to_server(_Language(), language)
+    port = language.add_insecure_port("127.0.0.1:0")
+    language.start()
     with serving(Aws(cloud), Kubernetes(cloud), Tls(cloud), Eks(cloud)) as addresses:
         command = _Pulumi()
         cloud.engine = lambda: command.running.pid if command.running else 0
-        yield Lab(command, cloud, addresses, home)
+        attached = {"PULUMI_DEBUG_PROVIDERS": addresses, "PULUMI_DEBUG_LANGUAGES": f"python:{port}"}
+        yield Lab(command, cloud, attached, home)
+    language.stop(None).wait()
 
 
 class Deployment:
     """One stack of a copy of the program, with the world that it is deployed to."""
 
-    def __init__(self, lab: Lab, folder: Path, stack: str = "dev", world: World | None = None) -> None:
-        """Copy the program and open the stack; a folder that is there is taken as it is."""
+    def __init__(
+        self, lab: Lab, folder: Path, stack: str = "dev", *, world: World | None = None, source: Path = ROOT
+    ) -> None:
+        """Copy the program from its source and open the stack; a folder that is there is taken as it is."""
         self.lab, self.folder, self.name = lab, folder, stack
         self.world = world or World(REGIONS[stack])
         if not folder.exists():
             folder.mkdir(parents=True)
             (folder / "backend").mkdir()
             for each in (*PROGRAM, f"Pulumi.{stack}.yaml"):
-                _copy(ROOT / each, folder / each)
+                _copy(source / each, folder / each)
         self._workspace = automation.LocalWorkspace(
             work_dir=str(folder),
             program=self._program,
@@ -170,7 +225,7 @@ class Deployment:
             env_vars={
                 "PULUMI_BACKEND_URL": f"file://{folder}/backend",
                 "PULUMI_CONFIG_PASSPHRASE": "for tests",
-                "PULUMI_DEBUG_PROVIDERS": lab.debug_providers,
+                **lab.attached,
                 "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
                 "PULUMI_SKIP_UPDATE_CHECK": "true",
                 "PULUMI_HOME": str(lab.home),
@@ -179,11 +234,16 @@ class Deployment:
         exists = (folder / "backend" / ".pulumi" / "stacks" / "eks-foundation" / f"{stack}.json").exists()
         mode = automation._stack.StackInitMode.SELECT if exists else automation._stack.StackInitMode.CREATE
         self._stack = _Stack(stack, self._workspace, mode)
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def branch(self, folder: Path) -> Deployment:
         """An independent copy of program, state and world as they are now."""
         shutil.copytree(self.folder, folder)
-        return Deployment(self.lab, folder, self.name, self.world.copy())
+        return Deployment(self.lab, folder, self.name, world=self.world.copy())
+
+    def again(self, folder: Path) -> Deployment:
+        """The same program, not deployed yet, with an empty world."""
+        return Deployment(self.lab, folder, self.name, source=self.folder)
 
     # The program.
 
@@ -207,6 +267,7 @@ class Deployment:
         file.write_text(text.replace(old, new))
 
     def _program(self) -> None:
+        self._loop = asyncio.get_running_loop()
         runpy.run_path(str(self.folder / "__main__.py"), run_name="__main__")
 
     @contextmanager
@@ -223,13 +284,14 @@ class Deployment:
             for key in [each for each in sys.modules if each.split(".")[0] in own]:
                 del sys.modules[key]
             sys.modules.update(others)
+            self.lab.cloud.settle()
             self.lab.cloud.world = World("nowhere")
 
     # The commands.
 
-    def preview(self) -> Outcome:
+    def preview(self, **options: Any) -> Outcome:
         """`pulumi preview`."""
-        return self._run(self._stack.preview)
+        return self._run(self._stack.preview, **options)
 
     def up(self) -> Outcome:
         """`pulumi up`."""
@@ -260,8 +322,8 @@ class Deployment:
                 command(on_event=lambda event: _note(outcome, event), color="never", **options)
             except automation.CommandError as error:
                 outcome.error = str(error)
-        if outcome.error:
-            _forget_the_aborted_program()
+        if outcome.error and self._loop:
+            _forget_the_aborted_program(self._loop)
         return outcome
 
     @property
@@ -286,10 +348,18 @@ class Deployment:
         return next((each.get("outputs", {}) for each in self.state if each["type"] == "pulumi:pulumi:Stack"), {})
 
 
-def _forget_the_aborted_program() -> None:
-    """The SDK leaves the event loop of a program open that the engine has aborted; its warnings are not ours."""
+def _forget_the_aborted_program(loop: asyncio.AbstractEventLoop) -> None:
+    """End what the SDK leaves open of a program that the engine has aborted; its warnings are not ours."""
+    _Runner.idle.wait()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        if not loop.is_closed():
+            tasks = asyncio.all_tasks(loop)
+            for each in tasks:
+                each.cancel()
+            if tasks:
+                loop.run_until_complete(asyncio.wait(tasks))
+            loop.close()
         gc.collect()
 
 

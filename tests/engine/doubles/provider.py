@@ -61,6 +61,8 @@ class Cloud:
     """The process id of the engine that is running."""
     defects: list[str] = field(default_factory=list[str])
     """What the doubles could not answer. Anything here fails the test."""
+    answering: int = 0
+    """How many calls are under way. A killed engine leaves some behind, and the cloud goes on with them."""
     changed: threading.Condition = field(default_factory=threading.Condition)
     """Held while the world is looked at or changed; whoever waits for a change of it waits here."""
 
@@ -72,6 +74,11 @@ class Cloud:
                 each.played += 1
                 return each
         return None
+
+    def settle(self) -> None:
+        """Wait until nothing is under way."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.answering == 0)
 
     def kill_engine(self) -> None:
         """End the engine's process as a lost machine would."""
@@ -302,7 +309,12 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         """Turn what goes wrong into an answer; what the double itself gets wrong also fails the test."""
         try:
             with self.cloud.changed:
-                yield
+                self.cloud.answering += 1
+                try:
+                    yield
+                finally:
+                    self.cloud.answering -= 1
+                    self.cloud.changed.notify_all()
         except RefusedError as refusal:
             context.abort(grpc.StatusCode.UNKNOWN, str(refusal))
         except HalfMadeError as half:
