@@ -5,11 +5,13 @@ moved one by its aliases. Nothing here knows live state.
 """
 
 import contextlib
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
@@ -30,6 +32,8 @@ Kind: TypeAlias = Literal["deleted", "replaced", "changed", "created"]
 KINDS: tuple[Kind, ...] = ("deleted", "replaced", "changed", "created")
 """What cannot be undone comes first."""
 
+_WORD = re.compile(r"[^\s\"',]+")
+_EDGE = re.compile(r"[:/.*]")
 _ROLE = "aws:iam/role:Role"
 _POLICY = "aws:iam/policy:Policy"
 # What a registration says beside its inputs, as ResourceOptions and the wire call it.
@@ -278,6 +282,8 @@ def _change(kind: Kind, resource: Resource) -> ResourceChange:
 def _of_inputs(old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[Change]:
     for key in sorted(old.keys() | new.keys()):
         before, after = old.get(key), new.get(key)
+        if before == after:
+            continue
         if is_policy(reveal(before)) and is_policy(reveal(after)):
             if canonical(cast("Document", reveal(before))) != canonical(cast("Document", reveal(after))):
                 yield Change(path=key, before=before, after=after)
@@ -312,7 +318,7 @@ def _ignoring(old: Mapping[str, object], resource: Resource) -> Mapping[str, obj
         before: object = old
         target: object = inputs
         for key in way:
-            before = cast("Mapping[str, object]", before).get(key) if isinstance(before, Mapping) else None
+            before = before.get(key) if isinstance(before, Mapping) else None
             if isinstance(target, dict) and isinstance(inner := cast("dict[str, object]", target).get(key), dict):
                 # A copy, for the graph is not ours to change.
                 cast("dict[str, object]", target)[key] = dict(cast("dict[str, object]", inner))
@@ -439,6 +445,12 @@ def _holders(graph: Graph) -> dict[str, _Holder]:
 
 
 def _readable_rights(document: Document) -> frozenset[Right]:
+    # As text, so that the same policy of both trees, or of many roles, is read once.
+    return _read(document if isinstance(document, str) else json.dumps(document, default=str))
+
+
+@cache
+def _read(document: str) -> frozenset[Right]:
     try:
         return rights(document)
     except MalformedError:
@@ -492,20 +504,33 @@ class _Names:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._labels: dict[str, str] | None = None
-        self._pattern = re.compile("(?!)")
+        self._written: dict[str, str] = {}
+
+    @cached_property
+    def _labels(self) -> dict[str, str]:
+        labels: dict[str, str] = {}
+        # A component hands out what the resources below it got; it is theirs.
+        for resource in sorted(self._graph.resources.values(), key=lambda one: not one.custom):
+            for path, value in made_up(resource).items():
+                labels.setdefault(value, f"{{{resource.name}.{path}}}")
+        return labels
 
     def _text(self, text: str) -> str:
-        if self._labels is None:
-            self._labels = {}
-            # A component hands out what the resources below it got; it is theirs.
-            for resource in sorted(self._graph.resources.values(), key=lambda one: not one.custom):
-                for path, value in made_up(resource).items():
-                    self._labels.setdefault(value, f"{{{resource.name}.{path}}}")
-            longest_first = sorted(self._labels, key=len, reverse=True)
-            self._pattern = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
-        labels = self._labels
-        return labels.get(text) or self._pattern.sub(lambda match: labels[match[0]], text)
+        if text not in self._written:
+            self._written[text] = self._labels.get(text) or _WORD.sub(lambda word: self._word(word[0]), text)
+        return self._written[text]
+
+    def _word(self, word: str) -> str:
+        """Return a word, as `arn:...:cluster/main/*`, with the longest part of it that is made up replaced."""
+        edges = [0, *(match.start() for match in _EDGE.finditer(word)), len(word)]
+        starts = sorted({0, *(match.end() for match in _EDGE.finditer(word))})
+        parts = sorted(((start, end) for start in starts for end in edges if end > start), key=lambda p: p[0] - p[1])
+        for start, end in parts:
+            if label := self._labels.get(word[start:end]):
+                return (
+                    f"{self._word(word[:start])}{label}{self._word(word[end:])}" if word[:start] + word[end:] else label
+                )
+        return word
 
     def value(self, value: object) -> object:
         """Return a value with names in place of what is made up; a secret stays one."""
