@@ -319,6 +319,8 @@ _AWS_MORE: dict[str, Callable[[Facts, Answer], dict[str, Any]]] = {
         "associationArn": f.arn("eks", f"podidentityassociation/{f.given('clusterName')}/{a.id}"),
     },
     "iam/role": lambda f, _: {"uniqueId": "AROA" + f.hex(17, "unique").upper()},
+    # IAM keeps the URL without its scheme and gives it back like that.
+    "iam/openIdConnectProvider": lambda f, _: {"url": f.given("url").partition("://")[2] or f.given("url")},
     "kms/key": lambda _, a: {"keyId": a.id},
     "lb/loadBalancer": lambda f, a: {"dnsName": _load_balancer_host(f, a.outputs["name"])},
     "route53/zone": lambda _, a: {"zoneId": a.id},

@@ -81,28 +81,6 @@ def aws_default_provider(stack: Stack) -> Iterator[Hit]:
 
 
 @rule(
-    "kubeconfig-object",
-    title="A kubeconfig is an object where text is wanted",
-    severity="error",
-    looks_at="The kubeconfig of every Kubernetes provider.",
-    why="The provider wants JSON or YAML text and fails with `failed to parse kubeconfig`.",
-    source="https://www.pulumi.com/registry/packages/kubernetes/api-docs/provider/",
-    fix="Pass text.",
-)
-def kubeconfig_object(stack: Stack) -> Iterator[Hit]:
-    """A kubeconfig is text."""
-    for one in stack.graph.of_type(KUBERNETES_PROVIDER):
-        given = reveal(one.inputs.get("kubeconfig"))
-        if isinstance(given, (dict, list)):
-            yield Hit(
-                resource=one,
-                message=f"Provider {one.name} has a kubeconfig of type {type(given).__name__}; allowed: JSON or YAML "
-                "text.",
-                fix="Pass cluster.kubeconfig_json, or pulumi.Output.json_dumps(cluster.kubeconfig).",
-            )
-
-
-@rule(
     "provider-identity",
     title="A change of the cluster previews as the replacement of everything in it",
     severity="warning",

@@ -38,7 +38,6 @@ def only_in_update(stack: Recorded) -> None:
 MUTANTS: dict[str, Change] = {
     "kubernetes-default-provider": lambda stack: stack["Namespace demo-namespace"].option(provider=""),
     "aws-default-provider": lambda stack: stack["LogGroup cluster-control-plane"].option(provider=""),
-    "kubeconfig-object": lambda stack: stack[PROVIDER].set("kubeconfig", to={"apiVersion": "v1"}),
     "provider-identity": lambda stack: stack[PROVIDER].unset("clusterIdentifier"),
     "output-as-text": lambda stack: stack[DEPLOYMENT].set(
         *CONTAINER, "env", to=[{"name": "ROLE", "value": "Calling __str__ on an Output[T] is not supported."}]
