@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 import iam_policies
-from components.cluster import ClusterSettings
+from components.cluster import ADDON_IDENTITIES, ClusterSettings
 from components.demo_app import DemoSettings
 from components.ingress_stack import CERT_MANAGER_NAMESPACE, IngressSettings
 from components.network import NetworkSettings, zones_outside
@@ -199,32 +199,7 @@ def _contradictions(settings: StackSettings) -> Iterator[Problem]:
                 allowed="single, per-zone; none without `ingress`",
                 change="set network.nat to single",
             )
-    owners: dict[str, str] = {}
-    if ingress is not None:
-        owners = {str(account): "section `ingress`" for account in ingress.accounts}
-    for key, identity in settings.identities.items():
-        for account in (key, *identity.also_accounts):
-            if account in owners:
-                yield Problem(
-                    path=f"identities.{key}",
-                    what=f"two identities for one account: {owners[account]} has it already",
-                    value=account,
-                    allowed="one identity an account",
-                    change="drop it here or there, or rename one of the two accounts",
-                )
-            owners[account] = f"identity {key}"
-        for name, parameters in identity.policies.items():
-            yield from (
-                Problem(
-                    path=f"identities.{key}.policies.{name}{separator}{problem.parameter}",
-                    what=problem.what,
-                    value=problem.value,
-                    allowed=problem.allowed,
-                    change=problem.change,
-                )
-                for problem in iam_policies.check_parameters(name, parameters, partition_of(settings.region))
-                for separator in ("." if problem.parameter else "",)
-            )
+    yield from _contradictions_of_identities(settings)
     taken = {"default", "kube-system"}
     if ingress is not None:
         taken |= {account.namespace for account in ingress.accounts}
@@ -245,6 +220,67 @@ def _contradictions(settings: StackSettings) -> Iterator[Problem]:
                 allowed="namespaces other than " + ", ".join(sorted(others)),
                 change="drop createNamespace" if path.endswith("createNamespace") else "rename it",
             )
+
+
+def _contradictions_of_identities(settings: StackSettings) -> Iterator[Problem]:
+    """What is wrong between an identity and the rest of the stack."""
+    owners: dict[str, str] = {}
+    if settings.cluster is not None:
+        owners |= {str(account): f"add-on {name}" for name, (account, _) in ADDON_IDENTITIES.items()}
+    if settings.ingress is not None:
+        owners |= {str(account): "section `ingress`" for account in settings.ingress.accounts}
+    partition = partition_of(settings.region)
+    for key, identity in settings.identities.items():
+        for account in (key, *identity.also_accounts):
+            if account in owners:
+                yield Problem(
+                    path=f"identities.{key}",
+                    what=f"two identities for one account: {owners[account]} has it already",
+                    value=account,
+                    allowed="one identity an account",
+                    change="drop it here or there, or rename one of the two accounts",
+                )
+            owners[account] = f"identity {key}"
+        for field, arn in _arns(identity):
+            _, of_partition, _, _, owner, _ = arn.split(":", 5)
+            if of_partition != partition:
+                yield Problem(
+                    path=f"identities.{key}.{field}",
+                    what=f"an ARN of another partition than region {settings.region}",
+                    value=arn,
+                    allowed=f"arn:{partition}:...",
+                    change=f"name what there is in {partition}",
+                )
+            elif field != "targetRoleArn" and owner not in ("aws", settings.expected_account_id or owner):
+                yield Problem(
+                    path=f"identities.{key}.{field}",
+                    what="an ARN of another account than the role's",
+                    value=arn,
+                    allowed=f"account {settings.expected_account_id}, which is expectedAccountId",
+                    change="IAM takes no policy and no OIDC provider from elsewhere: make it in this account",
+                )
+        for name, parameters in identity.policies.items():
+            yield from (
+                Problem(
+                    path=f"identities.{key}.policies.{name}{separator}{problem.parameter}",
+                    what=problem.what,
+                    value=problem.value,
+                    allowed=problem.allowed,
+                    change=problem.change,
+                )
+                for problem in iam_policies.check_parameters(name, parameters, partition)
+                for separator in ("." if problem.parameter else "",)
+            )
+
+
+def _arns(identity: IdentitySettings) -> Iterator[tuple[str, str]]:
+    """The ARNs of an identity that stand beside its policies' parameters, with their keys in the stack file."""
+    yield from ((f"managedPolicyArns.{index}", arn) for index, arn in enumerate(identity.managed_policy_arns))
+    yield from ((f"oidcProviderArns.{index}", arn) for index, arn in enumerate(identity.oidc_provider_arns))
+    if identity.permissions_boundary is not None:
+        yield "permissionsBoundary", identity.permissions_boundary
+    if identity.target_role_arn is not None:
+        yield "targetRoleArn", identity.target_role_arn
 
 
 _TYPES = {

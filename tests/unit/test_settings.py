@@ -20,6 +20,8 @@ GOOD = {
 }
 
 
+IAM = "arn:aws:iam::111122223333"
+ISSUER = "oidc.eks.eu-west-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF"
 ZONE = "arn:aws:route53:::hostedzone/Z0123456789EXAMPLE"
 
 
@@ -167,6 +169,18 @@ REFUSED = {
         "one identity an account",
         "drop it here or there",
     ),
+    "an account that its own entry names again": (
+        {"identities": {"apps/reader": {"alsoAccounts": ["apps/reader"]}}},
+        "identities.apps/reader",
+        "one identity an account",
+        "drop it here or there",
+    ),
+    "an account that an add-on has": (
+        {"identities": {"kube-system/ebs-csi-controller-sa": {}}},
+        "identities.kube-system/ebs-csi-controller-sa",
+        "one identity an account",
+        "drop it here or there",
+    ),
     "an unknown ready-made policy": (
         {"identities": {"apps/reader": {"policies": {"external-dn": {}}}}},
         "identities.apps/reader.policies.external-dn",
@@ -265,6 +279,71 @@ REFUSED = {
         "arn:aws:iam::aws:policy/",
         "",
     ),
+    "an ARN of a role where a policy is wanted": (
+        {"identities": {"apps/reader": {"managedPolicyArns": [f"{IAM}:role/reader"]}}},
+        "identities.apps/reader.managedPolicyArns.0",
+        "arn:aws:iam::aws:policy/",
+        "whole ARN",
+    ),
+    "an ARN of a policy where a role is wanted": (
+        {"identities": {"apps/reader": {"mechanism": "both", "targetRoleArn": f"{IAM}:policy/far"}}},
+        "identities.apps/reader.targetRoleArn",
+        "arn:aws:iam::111122223333:role/",
+        "whole ARN",
+    ),
+    "an issuer where the ARN of its provider is wanted": (
+        {"identities": {"apps/reader": {"oidcProviderArns": [f"https://{ISSUER}"]}}},
+        "identities.apps/reader.oidcProviderArns.0",
+        "oidc-provider/<issuer without https://>",
+        "whole ARN",
+    ),
+    "a managed policy of another partition": (
+        {"identities": {"apps/reader": {"managedPolicyArns": ["arn:aws-cn:iam::aws:policy/ReadOnlyAccess"]}}},
+        "identities.apps/reader.managedPolicyArns.0",
+        "arn:aws:...",
+        "in aws",
+    ),
+    "a boundary of another partition": (
+        {"region": "cn-north-1", "network__zones": ["cn-north-1a", "cn-north-1b"]}
+        | {"identities": {"apps/reader": {"permissionsBoundary": f"{IAM}:policy/boundary"}}},
+        "identities.apps/reader.permissionsBoundary",
+        "arn:aws-cn:...",
+        "in aws-cn",
+    ),
+    "a target role of another partition": (
+        {
+            "identities": {
+                "apps/reader": {"mechanism": "both", "targetRoleArn": "arn:aws-us-gov:iam::444455556666:role/far"}
+            }
+        },
+        "identities.apps/reader.targetRoleArn",
+        "arn:aws:...",
+        "in aws",
+    ),
+    "an OIDC provider of another partition": (
+        {
+            "identities": {
+                "apps/reader": {"oidcProviderArns": [f"arn:aws-cn:iam::111122223333:oidc-provider/{ISSUER}.cn"]}
+            }
+        },
+        "identities.apps/reader.oidcProviderArns.0",
+        "arn:aws:...",
+        "in aws",
+    ),
+    "a managed policy of another account": (
+        {"expectedAccountId": "444455556666"}
+        | {"identities": {"apps/reader": {"managedPolicyArns": [f"{IAM}:policy/shared"]}}},
+        "identities.apps/reader.managedPolicyArns.0",
+        "444455556666",
+        "make it in this account",
+    ),
+    "an OIDC provider of another account": (
+        {"expectedAccountId": "444455556666"}
+        | {"identities": {"apps/reader": {"oidcProviderArns": [f"{IAM}:oidc-provider/{ISSUER}"]}}},
+        "identities.apps/reader.oidcProviderArns.0",
+        "444455556666",
+        "make it in this account",
+    ),
     "two policies of one name": (
         {
             "identities": {
@@ -316,6 +395,17 @@ def test_a_mistake_is_named_with_its_path_value_choices_and_change(mistake):
     assert change in found[path].change
     assert found[path].what
     assert found[path].value
+
+
+def test_what_an_identity_may_take_from_elsewhere_is_accepted():
+    identity = {
+        "mechanism": "both",
+        "managedPolicyArns": ["arn:aws:iam::aws:policy/ReadOnlyAccess"],
+        "permissionsBoundary": f"{IAM}:policy/boundary",
+        "targetRoleArn": "arn:aws:iam::444455556666:role/far",
+        "oidcProviderArns": [f"{IAM}:oidc-provider/{ISSUER}"],
+    }
+    check_settings(stack(expectedAccountId="111122223333", identities={"apps/reader": identity}), stack="dev")
 
 
 def test_ingress_without_cluster_names_everything_that_hangs_on_the_cluster():
