@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from datetime import date
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, cast
 
 _KUBERNETES = "kubernetes:*"
 
 
 @cache
-def table() -> dict[str, dict[str, list[str]]]:
-    """Per resource type its create-only paths under `inputs`, `presence` and `removal`; see create_only.toml."""
+def table() -> dict[str, dict[str, Any]]:
+    """Per resource type its create-only paths under `inputs`, `presence` and `removal`, and `defaults` by path."""
     text = resources.files("preflight").joinpath("create_only.toml").read_text(encoding="utf-8")
     return {key: row for key, row in tomllib.loads(text).items() if ":" in key}
 
@@ -47,7 +47,11 @@ def replacing(resource_type: str, old: Mapping[str, Any], new: Mapping[str, Any]
         rows.append(table()[_KUBERNETES])
     found: list[str] = []
     for row in rows:
-        found += [path for path in row.get("inputs", ()) if not _same(path, _at(old, path), _at(new, path))]
+        defaults = cast("Mapping[str, Any]", row.get("defaults", {}))
+        for path in row.get("inputs", ()):
+            before, after = (defaults.get(path) if at is None else at for at in (_at(old, path), _at(new, path)))
+            if not _same(path, before, after):
+                found.append(path)
         found += [path for path in row.get("presence", ()) if (_at(old, path) is None) != (_at(new, path) is None)]
         found += [path for path in row.get("removal", ()) if _at(old, path) is not None and _at(new, path) is None]
     return found

@@ -173,6 +173,14 @@ def test_a_create_only_input_replaces():
     assert "Replaced, by the table of 20" in text(found), "whose word it is must be said, with its date"
 
 
+def test_writing_a_providers_default_down_replaces_nothing():
+    found = compare([resource(ROLE, "app")], [resource(ROLE, "app", {"path": "/"})])
+    moved_away = compare([resource(ROLE, "app")], [resource(ROLE, "app", {"path": "/apps/"})])
+
+    assert [(one.kind, one.because) for one in found.resources] == [("changed", ())]
+    assert [(one.kind, one.because) for one in moved_away.resources] == [("replaced", ("path",))]
+
+
 def test_what_refers_to_a_replaced_resource_is_replaced_as_well():
     def tree(cidr):
         vpc = resource(VPC, "vpc", {"cidrBlock": cidr})
