@@ -88,6 +88,8 @@ def _refused(rule_id: str, causes: set[Cause], *, title: str, looks_at: str, why
     @rule(rule_id, title=title, severity="error", looks_at=looks_at, why=why, source=source, fix=fix)
     def refused(stack: Stack) -> Iterator[Hit]:
         for identity, way in _wires(stack).wired:
+            if way.mechanism == "IRSA" and _associated(identity):
+                continue  # its pods never ask; `two-mechanisms` says so
             if not way.decision.admitted and not way.decision.undecided and way.decision.cause in causes:
                 role = way.role.name if way.role else way.role_arn
                 yield Hit(
@@ -287,24 +289,39 @@ def pod_identity_agent(stack: Stack) -> Iterator[Hit]:
 
 @rule(
     "two-mechanisms",
-    title="An account has an annotation and an association",
+    title="An annotation says otherwise than the association of its account",
     severity="warning",
-    looks_at="accounts with the IRSA annotation that a Pod Identity association names too",
-    why="The association wins and the annotation is ignored: right while moving over, confusing afterwards.",
+    looks_at="accounts with the IRSA annotation that a Pod Identity association names too, unless both are bound to "
+    "one role that admits either, as they are while a workload moves",
+    why="The association wins and the annotation is ignored: whoever reads the account is misled.",
     source="https://docs.aws.amazon.com/eks/latest/userguide/pod-identities.html",
-    fix="Drop one of the two once the pods have moved.",
+    fix="Drop the annotation; or bind both to one role that trusts both, while the workload moves.",
 )
 def two_mechanisms(stack: Stack) -> Iterator[Hit]:
-    """An annotation and an association of one account name one role."""
+    """An annotation and an association of one account name one role, and it admits either."""
     for identity in _wires(stack).identities:
-        ways = {way.mechanism: way for way in identity.ways}
-        if "IRSA" in ways and "Pod Identity" in ways and ways["IRSA"].role_arn != ways["Pod Identity"].role_arn:
-            yield Hit(
-                resource=ways["IRSA"].wire,
-                message=f"The account {identity} is annotated with {ways['IRSA'].role_arn}, and its pods take "
-                f"{ways['Pod Identity'].role_arn}, which an association binds it to.",
-                fix="Bind both to one role while moving over, or drop the annotation.",
-            )
+        association = _associated(identity)
+        for way in identity.ways:
+            if association is None or way.mechanism != "IRSA":
+                continue
+            message = f"The account {identity} is annotated with {way.role_arn}"
+            if (bound := text(association.wire, "roleArn") or association.role_arn) != way.role_arn:
+                yield Hit(
+                    resource=way.wire,
+                    message=f"{message}, and its pods take {bound}, which an association binds it to.",
+                    fix="Bind both to one role while moving over, or drop the annotation.",
+                )
+            elif association.decision.admitted and not (way.decision.admitted or way.decision.undecided):
+                yield Hit(
+                    resource=way.wire,
+                    message=f"{message}, whose trust policy admits its pods by Pod Identity only.",
+                    fix="Drop the annotation; or let the trust policy admit its tokens too, while moving over.",
+                )
+
+
+def _associated(identity: Identity) -> Way | None:
+    """The association of an account, which its pods take whatever the annotation says."""
+    return next((way for way in identity.ways if way.mechanism == "Pod Identity"), None)
 
 
 @rule(

@@ -81,15 +81,39 @@ def second_policy_statement(stack: Recorded) -> None:
     stack[POLICY].set("policy", to=json.dumps(document))
 
 
-def bind_to_another_role(stack: Recorded) -> None:
-    association = "PodIdentityAssociation cluster-vpc-cni-association"
-    inputs = {
-        "clusterName": stack[association].get("clusterName"),
-        "namespace": "kube-system",
-        "serviceAccount": "aws-load-balancer-controller",
-        "roleArn": stack[association].get("roleArn"),
-    }
-    stack.add("aws:eks/podIdentityAssociation:PodIdentityAssociation", "second", inputs, like=association)
+def bind(role: str) -> Change:
+    """Bind the controller's account to a role by Pod Identity."""
+
+    def changed(stack: Recorded) -> None:
+        association = "PodIdentityAssociation cluster-vpc-cni-association"
+        inputs = {
+            "clusterName": stack[association].get("clusterName"),
+            "namespace": "kube-system",
+            "serviceAccount": "aws-load-balancer-controller",
+            "roleArn": stack[role].get("arn"),
+        }
+        stack.add("aws:eks/podIdentityAssociation:PodIdentityAssociation", "second", inputs, like=association)
+
+    return changed
+
+
+POD_IDENTITY = {
+    "Effect": "Allow",
+    "Principal": {"Service": "pods.eks.amazonaws.com"},
+    "Action": ["sts:AssumeRole", "sts:TagSession"],
+}
+
+
+def move_over(*, keep_irsa: bool) -> Change:
+    """Bind the controller's account to its own role by Pod Identity too, and leave its annotation."""
+
+    def changed(stack: Recorded) -> None:
+        document = json.loads(stack[ROLE].get("assumeRolePolicy"))
+        document["Statement"] = [*(document["Statement"] if keep_irsa else []), POD_IDENTITY]
+        stack[ROLE].set("assumeRolePolicy", to=json.dumps(document))
+        bind(ROLE)(stack)
+
+    return changed
 
 
 def annotate_deployment(stack: Recorded) -> None:
@@ -125,7 +149,10 @@ MUTANTS: dict[str, tuple[Change, set[str]]] = {
         {"trust-nobody"},
     ),
     "pod-identity-agent": (lambda stack: stack.remove("Addon cluster-eks-pod-identity-agent"), set()),
-    "two-mechanisms": (bind_to_another_role, {"irsa-subject", "controller-outlives-rights"}),
+    "two-mechanisms": (
+        bind("Role cluster-vpc-cni-role"),
+        {"irsa-subject", "controller-outlives-rights"},
+    ),
     "trust-open-cluster": (drop(":sub"), set()),
     "trust-open-namespace": (like("system:serviceaccount:kube-system:*"), set()),
     "trust-without-audience": (drop(":aud"), set()),
@@ -196,3 +223,16 @@ def test_a_policy_is_too_old_from_the_release_on_that_calls_more(chart, needs, d
     second_policy_statement(dev)
     dev[RELEASE].set("version", to=chart)
     assert bool(dev.of("controller-policy-old")) is needs
+
+
+def test_an_account_on_the_move_with_both_mechanisms_and_one_role_is_clean(dev):
+    move_over(keep_irsa=True)(dev)
+    assert dev.of("two-mechanisms") == []
+    assert dev.of("trust-refused") == []
+
+
+def test_an_annotation_that_was_left_behind_is_a_warning_and_no_refusal(dev, new_findings):
+    found = new_findings(dev, move_over(keep_irsa=False))
+    about_identity = [one for one in found if one.rule != "controller-outlives-rights"]
+    assert [one.rule for one in about_identity] == ["two-mechanisms"]
+    assert "admits its pods by Pod Identity only" in about_identity[0].message
