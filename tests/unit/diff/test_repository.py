@@ -6,10 +6,11 @@ import json
 import os
 import shutil
 import signal
-import stat
+import sys
 
 import pytest
 
+from preflight import worktree
 from tests.unit.diff.conftest import PROGRAM
 
 # Where the program at the other commit says where it is, so that the two can be told apart.
@@ -148,12 +149,40 @@ def test_a_folder_outside_git_is_bad_input(repository, tmp_path):
         assert part in told.stderr
 
 
+def test_the_environment_of_the_user_runs_the_other_commit_too(repository):
+    """A worktree has no .venv: git does not keep it."""
+    python = repository.folder / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nFROM_VENV=1 exec {sys.executable} "$@"\n', encoding="utf-8")
+    python.chmod(0o755)
+    repository.write(".gitignore", ".venv\n")
+    repository.write("Pulumi.yaml", "name: own\nruntime: {name: python, options: {virtualenv: .venv}}\n")
+    repository.write("__main__.py", "import os\nos.environ['FROM_VENV']\n")
+    repository.commit()
+
+    told = repository.preflight("diff", "HEAD")
+
+    assert told.returncode == 0, told.stderr
+
+
+def test_a_checkout_ends_with_its_block(repository):
+    found = worktree.find(repository.folder)
+
+    with worktree.checkout(found, worktree.resolve(found, "main")) as folder:
+        inside = (folder / "__main__.py").read_text(encoding="utf-8")
+
+    assert inside == PROGRAM
+    assert not folder.exists()
+    assert repository.untouched() == {}
+
+
 def test_worktrees_hooks_and_settings_of_the_user_are_left_alone(repository, tmp_path):
     """A name is no proof that a worktree is ours, and one that lost its folder is the user's to prune."""
     hook = repository.folder / ".git" / "hooks" / "post-checkout"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text(f"#!/bin/sh\ntouch {repository.folder}/hook-ran\n", encoding="utf-8")
     mine = [tmp_path / "preflight-worktree-of-mine", tmp_path / "preflight-worktree-a" / "preflight-worktree-a"]
+    (tmp_path / "lock").touch()
     for folder in (*mine, tmp_path / "lost"):
         repository.git("worktree", "add", "--detach", "--quiet", str(folder))
     (tmp_path / "lost" / ".git").unlink()
@@ -170,35 +199,42 @@ def test_worktrees_hooks_and_settings_of_the_user_are_left_alone(repository, tmp
 # ---- interruptions ---------------------------------------------------------------------------------------------------
 
 
-def git_that(folder, what):
-    """A `git` for the PATH that does something around `git worktree add`, then or before what git does."""
-    folder.mkdir()
-    real = shutil.which("git")
-    script = folder / "git"
-    script.write_text(
-        f'#!/bin/sh\ncase "$*" in *"worktree add"*) {what.format(git=real)} ;; *) exec {real} "$@" ;; esac\n',
-        encoding="utf-8",
-    )
-    script.chmod(script.stat().st_mode | stat.S_IXUSR)
-    return {"PATH": f"{folder}:{os.environ['PATH']}"}
+INTERRUPTIONS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+
+
+GIT = """#!{python}
+import os, pathlib, signal, subprocess, sys
+git, number = "{git}", {number}
+if "worktree" in sys.argv and "add" in sys.argv:
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    pathlib.Path(__file__).with_name("blocked").write_text(" ".join(str(int(one)) for one in blocked))
+    {what}
+os.execv(git, ["git", *sys.argv[1:]])
+"""
 
 
 @pytest.mark.parametrize(
     ("number", "what"),
     [
-        (signal.SIGINT, 'kill -{number} $PPID; {{git}} "$@"'),
-        (signal.SIGTERM, '{{git}} "$@"; kill -{number} $PPID'),
-        (signal.SIGHUP, 'kill -{number} 0; {{git}} "$@"'),
+        (signal.SIGINT, "os.kill(os.getppid(), number)"),
+        (signal.SIGTERM, "subprocess.run([git, *sys.argv[1:]]); os.kill(os.getppid(), number); sys.exit()"),
+        (signal.SIGHUP, "os.killpg(0, number)"),
     ],
     ids=["before git works", "after git worked", "to the whole process group"],
 )
 def test_a_signal_while_git_checks_out_leaves_nothing(repository, tmp_path, number, what):
-    environment = git_that(tmp_path / "bin", what.format(number=int(number)))
+    script = tmp_path / "bin" / "git"
+    script.parent.mkdir()
+    text = GIT.format(python=sys.executable, git=shutil.which("git"), number=int(number), what=what)
+    script.write_text(text, encoding="utf-8")
+    script.chmod(0o755)
 
-    told = repository.preflight_alone("diff", "HEAD", **environment)
+    told = repository.preflight_alone("diff", "HEAD", PATH=f"{script.parent}:{os.environ['PATH']}")
 
     assert told.returncode == 128 + number, told.stderr
     assert repository.untouched() == {}
+    blocked = {int(one) for one in (tmp_path / "bin" / "blocked").read_text(encoding="utf-8").split()}
+    assert blocked >= INTERRUPTIONS, "git itself must not be cut off half way"
 
 
 @pytest.mark.parametrize(("number", "where"), [(signal.SIGINT, "in"), (signal.SIGTERM, "not in")])
@@ -231,7 +267,7 @@ def test_signals_that_do_not_stop_coming_leave_nothing(repository):
 
     told = repository.preflight_alone("diff", "HEAD")
 
-    assert told.returncode in {130, 143, 129}
+    assert told.returncode in {128 + number for number in INTERRUPTIONS}
     assert repository.untouched() == {}
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from preflight.report import markdown
 from preflight.report.picture import Arrow, Box, Picture, identities
 
@@ -26,8 +28,9 @@ def test_a_waived_finding_is_listed_with_its_reason(report, waived):
     assert "| `settings-refused` | main | until the move | 2026-11-22 |" in markdown.render(report(waived=[waived]))
 
 
-def test_a_comment_is_cut_at_githubs_limit_with_a_pointer(report, finding):
-    many = [finding(message=f"Finding {number}. " + "x" * 400) for number in range(400)]
+@pytest.mark.parametrize("length", range(300, 1000, 50))
+def test_a_comment_is_cut_at_githubs_limit_with_a_pointer(report, finding, length):
+    many = [finding(message=f"Finding {number}. " + "x" * length) for number in range(300)]
 
     text = markdown.render(report(*many))
 
