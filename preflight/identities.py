@@ -3,7 +3,7 @@
 Read from the graph of an update: there every ARN is made up but well formed, so a wire is an equality of values. The
 ways of a service account stand in the order in which its pods take them. An EKS Pod Identity association beats the
 annotation of IRSA (https://docs.aws.amazon.com/eks/latest/userguide/pod-identities.html), and both come before the
-node's role, which pods reach through the instance metadata service if the nodes let them.
+instance metadata service: there pods get the role that Kiam has for them, or their node's if the nodes let them.
 """
 
 import re
@@ -23,8 +23,10 @@ from preflight.access import (
     may_assume,
 )
 from preflight.graph import Graph, Resource
-from preflight.policies import Decision, Document
-from preflight.workloads import ADDON, SERVICE_ACCOUNT, Workload, at, properties, text, workloads
+from preflight.kiam import Kiam, Pods, installations
+from preflight.nodes import Nodes, node_groups
+from preflight.policies import Cause, Decision, Document
+from preflight.workloads import ADDON, RELEASES, SERVICE_ACCOUNT, Workload, at, properties, text, workloads
 
 ANNOTATION = "eks.amazonaws.com/role-arn"
 AUDIENCE_ANNOTATION = "eks.amazonaws.com/audience"
@@ -36,15 +38,9 @@ ROLE_ARN = re.compile(r"arn:aws[a-z0-9-]*:iam::\d{12}:role/[\w/.@+=,-]+")
 
 _CLUSTERS = ("aws:eks/cluster:Cluster", "eks:index:Cluster")
 _PROVIDER = "aws:iam/openIdConnectProvider:OpenIdConnectProvider"
-_NODE_GROUPS = {
-    "aws:eks/nodeGroup:NodeGroup",
-    "eks:index:ManagedNodeGroup",
-    "eks:index:NodeGroup",
-    "eks:index:NodeGroupV2",
-}
 _ASSOCIATION = "aws:eks/podIdentityAssociation:PodIdentityAssociation"
 
-Mechanism: TypeAlias = Literal["Pod Identity", "IRSA", "node role"]
+Mechanism: TypeAlias = Literal["Pod Identity", "IRSA", "Kiam", "node role"]
 
 
 @dataclass(frozen=True)
@@ -115,13 +111,13 @@ class Identity:
 
 def explain(graph: Graph, namespace: str, account: str) -> list[Identity]:
     """Say whom the pods of one service account may become, per cluster that has it; empty where none has."""
-    wiring = _Wiring(graph)
+    wiring = Wiring(graph)
     return [wiring.identity(key) for key in sorted(wiring.accounts) if key[1:] == (namespace, account)]
 
 
 def table(graph: Graph) -> list[Identity]:
     """Say it of every service account that the program makes, wires, or runs pods under; sorted by name."""
-    wiring = _Wiring(graph)
+    wiring = Wiring(graph)
     return [wiring.identity(key) for key in sorted(wiring.accounts)]
 
 
@@ -149,7 +145,7 @@ class _Account:
     wires: list[_Wire] = field(default_factory=list[_Wire])
 
 
-class _Wiring:
+class Wiring:
     """The parts of a graph that identities are made of, by the names with which they refer to each other."""
 
     def __init__(self, graph: Graph) -> None:
@@ -158,7 +154,8 @@ class _Wiring:
         self.providers = self._providers()
         self.roles = {text(properties(role), "arn"): role for role in graph.of_type("aws:iam/role:Role")}
         self.policies = policies_by_role(graph)
-        self.nodes = [_Nodes(graph, resource) for resource in graph.resources.values() if _brings_nodes(resource)]
+        self.kiams = installations(graph)
+        self.nodes = node_groups(graph)
         named = [properties(resource) for resource in graph.of_type(ADDON, _ASSOCIATION)]
         self.agents = {text(values, "clusterName") for values in named if text(values, "addonName") == AGENT}
         self.several = len({c.name for c in self.clusters} | {text(values, "clusterName") for values in named}) > 1
@@ -166,11 +163,13 @@ class _Wiring:
         self._collect()
 
     def identity(self, key: _Key) -> Identity:
+        """Put together what there is of one service account."""
         cluster, namespace, account = key
         found = self.accounts[key]
         wires = sorted(found.wires, key=lambda wire: wire.mechanism != "Pod Identity")
         ways = [self._judge(wire, namespace, account) for wire in wires]
-        ways += self._node_ways(cluster, any(workload.host_network for workload in found.workloads))
+        ways += self._kiam_ways(found.workloads, wired=bool(wires))
+        ways += self._node_ways(cluster, found.workloads)
         return Identity(cluster, namespace, account, tuple(found.made_by), tuple(found.workloads), tuple(ways))
 
     def _providers(self) -> list[OidcProvider] | None:
@@ -264,7 +263,7 @@ class _Wiring:
             decision = self._irsa(wire, role, f"system:serviceaccount:{namespace}:{account}")
         else:
             session = self._session(wire, role_arn, namespace, account)
-            decision = self._with_agent(self._assume(role, session), wire.cluster)
+            decision = self._with_agent(self.assume(role, session), wire.cluster)
             if wire.target_arn and decision.admitted:
                 target = self.roles.get(wire.target_arn)
                 decision = self._chain(session, wire, target, decision)
@@ -276,10 +275,11 @@ class _Wiring:
         if not issuers:  # of a cluster that somebody else makes; the trust policy says which one is meant
             trust = text(properties(role), "assumeRolePolicy")
             issuers = [f"https://{host}" for host in re.findall(r":oidc-provider/([^\"\\]+)", trust)] or ["unknown"]
-        decisions = [self._assume(role, WebIdentityToken(issuer, subject, wire.audience)) for issuer in issuers]
+        decisions = [self.assume(role, WebIdentityToken(issuer, subject, wire.audience)) for issuer in issuers]
         return next((decision for decision in decisions if decision.admitted), decisions[0])
 
-    def _assume(self, role: Resource, caller: Caller) -> Decision:
+    def assume(self, role: Resource, caller: Caller) -> Decision:
+        """Decide whether the trust policy of a role admits a caller."""
         values = properties(role)
         trust = _document(at(values, "assumeRolePolicy"))
         if trust is None:
@@ -306,20 +306,129 @@ class _Wiring:
         role_arn = cast("str", wire.role_arn)
         if target is None:
             return _unseen(f"the program does not make the target role {wire.target_arn}")
-        second = self._assume(target, RoleSession(role_arn, wire.external_id, session.tags))
-        own = {policy.name: policy.document for policy in self.policies[role_arn] if policy.document is not None}
-        may = allows(own, ASSUME_ROLE, wire.target_arn)
+        second = self.assume(target, RoleSession(role_arn, wire.external_id, session.tags))
+        may = self.may(role_arn, wire.target_arn)
         if second.admitted and second.delegated and not may.admitted:
             return replace(may, reason=f"{role_arn} may not assume {wire.target_arn}: {may.reason}")
         return replace(second, caveats=first.caveats + second.caveats)
 
-    def _node_ways(self, cluster: str, host_network: bool) -> list[Way]:
+    def _kiam_ways(self, running: Sequence[Workload], *, wired: bool) -> list[Way]:
+        """Return the roles that Kiam hands to the pods, each once; pods with a wire and no annotation want none."""
+        found: dict[str, Way] = {}
+        for pods, kiam in ((kiam.wish(workload), kiam) for workload in running for kiam in self.kiams):
+            if pods and (pods.role or not wired):
+                way = self.kiam_way(kiam, pods)
+                if way.decision.admitted or way.role_arn not in found:
+                    found[way.role_arn] = way
+        return list(found.values())
+
+    def kiam_way(self, kiam: Kiam, pods: Pods) -> Way:
+        """Say which role Kiam gives to some pods, or why it gives them none."""
+        role_arn = kiam.resolve(pods.role)
+        role = self.roles.get(role_arn)
+        policies = tuple(self.policies[role_arn])
+        decision = kiam.admits(pods)
+        if decision.admitted:
+            chain = self._of_server(kiam, role_arn, role, pods.external_id)
+            reason = f"{decision.reason}, and {chain.reason}" if chain.admitted else chain.reason
+            decision = replace(chain, reason=reason)
+        return Way("Kiam", role_arn, decision, pods.workload.resource, role, policies)
+
+    def _of_server(self, kiam: Kiam, role_arn: str, role: Resource | None, external_id: str | None) -> Decision:
+        """Decide whether Kiam's server may assume a role, by way of its own."""
+        own = self.kiam_server(kiam)
+        if not own.decision.admitted:
+            return own.decision
+        if role is None:
+            return _unseen(f"the program does not make {role_arn}, so its trust policy is not known")
+        return self.step("Kiam's server", own.role_arn, role, external_id)
+
+    def kiam_server(self, kiam: Kiam) -> Way:
+        """Say which role Kiam's server has before it assumes that of a pod, and whether it gets it."""
+        server = kiam.server
+        if server is None:
+            return Way("Kiam", "", _unseen("there is no Kiam server", undecided=False), kiam.resource)
+        callers = self.kiam_callers(kiam)
+        refused = next((way for way in callers if not way.decision.admitted), None)
+        wanted = kiam.server_role_arn
+        if refused or not callers or not wanted:
+            if not wanted and (server.version or (4, 1)) >= (4, 1):
+                return Way(
+                    "Kiam", "", _unseen("the server ends without --assume-role-arn", undecided=False), server.resource
+                )
+            unknown = Way(
+                "Kiam", wanted, _unseen("the program makes none of the nodes of Kiam's server"), server.resource
+            )
+            return refused or next(iter(callers), unknown)
+        role = self.roles.get(wanted)
+        if role is None:
+            decision = _unseen(f"the program does not make the server's role {wanted}")
+            return Way("Kiam", wanted, decision, server.resource)
+        steps = [self.step(f"the role {_short(way.role_arn)} of Kiam's server", way.role_arn, role) for way in callers]
+        decision = next((one for one in steps if not one.admitted), steps[0])
+        return Way("Kiam", wanted, decision, server.resource, role, tuple(self.policies[wanted]))
+
+    def kiam_callers(self, kiam: Kiam) -> list[Way]:
+        """Return the roles that the server's pods have of themselves: by IRSA, else those of their nodes."""
+        server = kiam.server
+        if server is None:
+            return []
+        key = (self._home(server.resource), server.namespace, server.account)
+        wires = self.accounts[key].wires if key in self.accounts else []
+        if wires:
+            return [self._judge(wire, server.namespace, server.account) for wire in wires]
+        if kiam.nodes and not kiam.server_nodes:
+            reason = "no node group takes the pods of Kiam's server"
+            return [Way("node role", "", _unseen(reason, undecided=False), server.resource)]
+        found: dict[str, Way] = {}
+        for nodes in kiam.server_nodes:
+            decision = nodes.reach(server.host_network)
+            intercepted = kiam.agent and nodes.takes(kiam.agent.pod) and not kiam.intercepts
+            if intercepted and not server.host_network:
+                reason = f"the agent on {nodes.group.name} answers the server's own request for its node's role"
+                decision = _unseen(reason, undecided=False)
+            role = self.roles.get(nodes.role_arn)
+            found.setdefault(nodes.role_arn, Way("node role", nodes.role_arn, decision, nodes.group, role))
+        return list(found.values())
+
+    def step(self, caller: str, caller_arn: str, role: Resource, external_id: str | None = None) -> Decision:
+        """Decide whether one role may assume another, which `caller` names for a person.
+
+        Within an account a trust policy that names the caller is enough. Where it leaves the choice to the caller's
+        account, and for another account, the caller's own policies have to allow it too; what they deny stays denied.
+        """
+        trusted = self.assume(role, RoleSession(caller_arn, external_id))
+        if not trusted.admitted:
+            return replace(trusted, reason=f"{role.name} does not admit {caller}: {trusted.reason}")
+        may = self.may(caller_arn, text(properties(role), "arn"))
+        if (trusted.delegated and not may.admitted) or may.cause is Cause.DENIED:
+            return replace(may, reason=f"{caller} may not assume {role.name}: {may.reason}")
+        return trusted
+
+    def may(self, caller_arn: str, role_arn: str) -> Decision:
+        """Decide whether a role's own policies let it assume another."""
+        policies = self.policies[caller_arn]
+        known = {policy.name: policy.document for policy in policies if policy.document is not None}
+        return allows(known, ASSUME_ROLE, role_arn)
+
+    def _behind_agent(self, nodes: Nodes, running: Sequence[Workload], reach: Decision) -> Decision:
+        """Take into account that Kiam's agent stands between the pods and the metadata service of their node."""
+        if not reach.admitted or any(workload.host_network for workload in running):
+            return reach
+        for kiam in self.kiams:
+            if not kiam.intercepts and nodes.group in kiam.agent_nodes:
+                reason = f"only while no Kiam agent has run on the node: {reach.reason}"
+                return _unseen(reason)
+        return reach
+
+    def _node_ways(self, cluster: str, running: Sequence[Workload]) -> list[Way]:
         """Return the node roles that pods can take or perhaps can, each once, with the surest reason."""
         found: dict[str, Way] = {}
+        host_network = any(workload.host_network for workload in running)
         for nodes in self.nodes:
-            decision = nodes.reach(host_network)
+            decision = self._behind_agent(nodes, running, nodes.reach(host_network))
             earlier = found.get(nodes.role_arn)
-            elsewhere = cluster and nodes.cluster and cluster != nodes.cluster
+            elsewhere = (cluster and nodes.cluster and cluster != nodes.cluster) or not _may_run(running, nodes)
             if elsewhere or not (decision.admitted or decision.undecided):
                 continue
             if earlier is None or (decision.admitted and not earlier.decision.admitted):
@@ -329,47 +438,14 @@ class _Wiring:
         return list(found.values())
 
 
-class _Nodes:
-    """A node group: its role, and whether pods reach it through the instance metadata service."""
-
-    def __init__(self, graph: Graph, group: Resource) -> None:
-        values = properties(group)
-        self.group = group
-        self.cluster = text(values, "clusterName") or text(values, "name")
-        self.role_arn = text(values, "nodeRoleArn")
-        self.options: object = None
-        wanted = {text(values, "launchTemplate", "id"), text(values, "launchTemplate", "name")} - {""}
-        for template in graph.of_type("aws:ec2/launchTemplate:LaunchTemplate"):
-            if wanted & {template.id, text(properties(template), "name")}:
-                self.options = at(properties(template), "metadataOptions")
-
-    def reach(self, host_network: bool) -> Decision:
-        """Decide whether pods of these nodes can take the nodes' role.
-
-        https://docs.aws.amazon.com/eks/latest/best-practices/identity-and-access-management.html
-        """
-        group = f"node group {self.group.name}"
-        hops, tokens = at(self.options, "httpPutResponseHopLimit"), text(self.options, "httpTokens")
-        if text(self.options, "httpEndpoint") == "disabled":
-            return Decision(False, f"{group} has no metadata service")
-        if host_network:
-            return Decision(True, f"the pods share the network of {group}, so the metadata service answers them")
-        if tokens == "optional":
-            return Decision(True, f"{group} answers metadata requests without a token, from however many hops away")
-        if isinstance(hops, int | float) and hops > 1:
-            return Decision(True, f"{group} lets metadata answers travel {hops:g} hops, and a pod is the second")
-        if hops == 1 and tokens == "required":
-            return Decision(False, f"{group} keeps its metadata service to itself: token required, one hop")
-        # Then it depends on the image, on the account's defaults, and on what EKS puts into a template of its own.
-        return _unseen(f"no launch template in the program sets both httpTokens and httpPutResponseHopLimit of {group}")
+def _may_run(running: Sequence[Workload], nodes: Nodes) -> bool:
+    """Whether pods of an account can be on some nodes; only objects say all of what decides that."""
+    known = [one for one in running if one.resource.package == "kubernetes" and one.resource.type not in RELEASES]
+    return len(known) < len(running) or not running or any(nodes.takes(workload.pod) for workload in known)
 
 
-def _brings_nodes(resource: Resource) -> bool:
-    if resource.type != "eks:index:Cluster":
-        return resource.type in _NODE_GROUPS
-    values = properties(resource)  # of its own accord it makes a node group inside, with a role of its own
-    others = at(values, "skipDefaultNodeGroup"), at(values, "fargate"), at(values, "autoMode", "enabled")
-    return not any(others)
+def _short(role_arn: str) -> str:
+    return role_arn.rpartition("/")[2]
 
 
 def _cluster(resource: Resource) -> Cluster:

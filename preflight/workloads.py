@@ -49,8 +49,8 @@ _CHARTS: dict[str, tuple[tuple[str, str], ...]] = {
     "karpenter": (("serviceAccount", "{full}"),),
     "kiam": (("serviceAccounts.agent", "{full}-agent"), ("serviceAccounts.server", "{full}-server")),
 }
-# Accounts of charts whose pods always share the node's network, whatever the values say.
-_ON_HOST = {("kiam", "serviceAccounts.agent")}
+# Accounts of charts whose pods share the node's network by another value than their own hostNetwork; "" is always.
+_ON_HOST = {("kiam", "serviceAccounts.agent"): "", ("kiam", "serviceAccounts.server"): "server.useHostNetwork"}
 
 # EKS add-ons: namespace, service account of the pods that call AWS, and whether they share the node's network.
 # `aws eks describe-addon-configuration` names the accounts; the host's network stands in the add-ons' manifests.
@@ -83,6 +83,10 @@ class Workload:
     makes_account: bool = False
     annotations: Mapping[str, object] = field(default_factory=dict[str, object])
     certain: bool = True
+    pod_annotations: Mapping[str, object] = field(default_factory=dict[str, object])
+    """What the pods themselves carry, not the object that makes them."""
+    pod: Mapping[str, object] = field(default_factory=dict[str, object])
+    """What is known of their spec; of a chart's pods, what its values say where `helm create` puts it."""
 
 
 def workloads(graph: Graph) -> list[Workload]:
@@ -125,7 +129,15 @@ def _of(resource: Resource) -> Iterator[Workload]:
         namespace = text(values, "metadata", "namespace") or "default"
         account = text(spec, "serviceAccountName") or text(spec, "serviceAccount") or "default"
         label = f"{kind} {namespace}/{text(values, 'metadata', 'name') or resource.name}"
-        yield Workload(label, resource, namespace, account, at(spec, "hostNetwork") is True)
+        yield Workload(
+            label,
+            resource,
+            namespace,
+            account,
+            at(spec, "hostNetwork") is True,
+            pod_annotations=_fields(at(values, *_POD_SPECS[kind][:-1], "metadata", "annotations")),
+            pod=_fields(spec),
+        )
 
 
 def _of_addon(resource: Resource) -> Iterator[Workload]:
@@ -146,7 +158,7 @@ def _of_release(resource: Resource) -> Iterator[Workload]:
     for path, template in known or _by_convention(values):
         settings = at(values, *path.split("."))
         makes = at(settings, "create") is not False
-        name = template.format(full=_full_name(values, release, chart), release=release)
+        name = template.format(full=full_name(values, release, chart), release=release)
         if not makes and name != template:
             name = "default"
         yield Workload(
@@ -154,11 +166,18 @@ def _of_release(resource: Resource) -> Iterator[Workload]:
             resource=resource,
             namespace=namespace,
             account=text(settings, "name") or name,
-            host_network=(chart, path) in _ON_HOST or at(values, *path.split(".")[:-1], "hostNetwork") is True,
+            host_network=_on_host(values, chart, path),
             makes_account=makes,
-            annotations=cast("Mapping[str, object]", at(settings, "annotations") or {}),
+            annotations=_fields(at(settings, "annotations")),
             certain=known is not None or bool(text(settings, "name")),
+            pod_annotations=_fields(at(values, *path.split(".")[:-1], "podAnnotations")),
+            pod=_fields(at(values, *path.split(".")[:-1])),
         )
+
+
+def _on_host(values: object, chart: str, path: str) -> bool:
+    where = _ON_HOST.get((chart, path), ".".join([*path.split(".")[:-1], "hostNetwork"]))
+    return not where or at(values, *where.split(".")) is True
 
 
 def _by_convention(values: object, path: str = "") -> list[tuple[str, str]]:
@@ -173,8 +192,12 @@ def _by_convention(values: object, path: str = "") -> list[tuple[str, str]]:
     return found or ([] if path else [("serviceAccount", "{full}")])
 
 
-def _full_name(values: object, release: str, chart: str) -> str:
-    """Return the name that charts made by `helm create` give their objects."""
+def _fields(value: object) -> dict[str, object]:
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
+
+
+def full_name(values: object, release: str, chart: str) -> str:
+    """The name that charts made by `helm create` give their objects."""
     name = text(values, "nameOverride") or chart
     full = text(values, "fullnameOverride") or (release if name in release else f"{release}-{name}")
     return full[:63].rstrip("-")

@@ -41,8 +41,8 @@ class _Wires:
 
     @cached_property
     def wired(self) -> list[tuple[Identity, Way]]:
-        """Every declared way of every account, admitted or not."""
-        return [(one, way) for one in self.identities for way in one.ways if way.mechanism != "node role"]
+        """Every wire of every account to a role that trusts it, admitted or not."""
+        return [(one, way) for one in self.identities for way in one.ways if way.mechanism in ("Pod Identity", "IRSA")]
 
     @cached_property
     def trusts(self) -> list[tuple[Resource, Statement]]:
