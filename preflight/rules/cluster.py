@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 
 from preflight.graph import Resource
+from preflight.kiam import first_steps
 from preflight.rules.eks import Estate, NodeGroup, estate, many
 from preflight.rules.rule import Hit, Stack, items, mapping, rule, text, value
 from preflight.workloads import at, properties, workloads
@@ -318,12 +319,13 @@ def _node_roles(found: Estate) -> list[str]:
     fix="Move the right to the role of the pod that needs it (IRSA or Pod Identity).",
 )
 def node_role_excess(stack: Stack) -> Iterator[Hit]:
-    """A node role holds worker, registry and Session Manager policies only."""
+    """A node role holds worker, registry and Session Manager policies only, and Kiam's server nodes its first step."""
     found = estate(stack)
     for role in _node_roles(found):
         name = role.rpartition("/")[2]
+        kiam = first_steps(found.graph, role)
         for right, policy in _policies(found, role):
-            if policy not in _NODE_POLICIES and not _is_full(policy):
+            if policy not in _NODE_POLICIES and not _is_full(policy) and text(right, "policyArn") not in kiam:
                 what = "give it to the add-on vpc-cni by Pod Identity" if "CNI" in policy else "give it to the pod's "
                 "own role"
                 yield Hit(
@@ -332,7 +334,7 @@ def node_role_excess(stack: Stack) -> Iterator[Hit]:
                     fix=f"Detach {policy} and {what}.",
                 )
         for right in found.rights_of(role):
-            if right.type == "aws:iam/rolePolicy:RolePolicy":
+            if right.type == "aws:iam/rolePolicy:RolePolicy" and right.urn not in kiam:
                 yield Hit(
                     resource=right,
                     message=f"Node role {name} has the inline policy {right.name}; every pod of its nodes is one hop "
@@ -383,10 +385,11 @@ def node_group_name(stack: Stack) -> Iterator[Hit]:
     """Pulumi names the node groups."""
     for group in estate(stack).node_groups:
         name = group.resource.inputs.get("nodeGroupName")
+        shown = f"the fixed name `{name}`" if isinstance(name, str) else "a name of its own"
         if name and not group.resource.delete_before_replace:
             yield Hit(
                 resource=group.resource,
-                message=f"Node group {group.resource.name} has the fixed name `{name}`, so it cannot be replaced.",
+                message=f"Node group {group.resource.name} has {shown}, so it cannot be replaced.",
                 fix="Remove node_group_name, or write node_group_name_prefix instead.",
             )
 

@@ -150,7 +150,7 @@ class Object:
     kind: str
     namespace: str
     name: str
-    annotations: Mapping[str, object]
+    metadata: object
 
     def __str__(self) -> str:
         """Read as kubectl would name it."""
@@ -161,10 +161,23 @@ class Object:
         """What it wants."""
         return fields(properties(self.resource), "spec")
 
-    def alb(self, key: str) -> str:
-        """An annotation of the load balancer controller as text; empty without it."""
-        found = self.annotations.get(ALB_PREFIX + key)
+    @property
+    def annotations(self) -> dict[str, object]:
+        """Its annotations, of which single values may be unknown. Raises UnknownValueError where all are."""
+        if at(self.metadata, "annotations") is UNKNOWN:
+            raise UnknownValueError(self.resource, "metadata.annotations")
+        return fields(self.metadata, "annotations")
+
+    def annotation(self, key: str) -> str:
+        """One annotation as text; empty without it. Raises UnknownValueError."""
+        found = self.annotations.get(key)
+        if found is UNKNOWN:
+            raise UnknownValueError(self.resource, f"metadata.annotations.{key}")
         return "" if found is None else str(found)
+
+    def alb(self, key: str) -> str:
+        """An annotation of the load balancer controller as text; empty without it. Raises UnknownValueError."""
+        return self.annotation(ALB_PREFIX + key)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -287,7 +300,7 @@ class Estate:
                     kind=kind,
                     namespace=text(metadata, "namespace") or "default",
                     name=text(metadata, "name"),
-                    annotations=fields(metadata, "annotations"),
+                    metadata=metadata,
                 )
             )
         return found
@@ -464,9 +477,7 @@ class Estate:
 
         Raises UnknownValueError.
         """
-        return str(value(ingress.resource, "spec.ingressClassName") or "") or str(
-            ingress.annotations.get(CLASS_ANNOTATION) or ""
-        )
+        return str(value(ingress.resource, "spec.ingressClassName") or "") or ingress.annotation(CLASS_ANNOTATION)
 
     def class_object(self, ingress: Object) -> Object | None:
         """The class itself, where the program makes it as an object."""

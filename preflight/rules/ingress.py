@@ -694,7 +694,7 @@ def ingress_backend_missing(stack: Stack) -> Iterator[Hit]:
                         f"{', '.join(f'`{each}`' for each in known if each) or 'none'}.",
                         fix=f"Name a port that Service {name} has.",
                     )
-            elif _makes_namespace(found, ingress) and (place, ingress.namespace) not in hidden:
+            elif _serves_namespace(found, ingress) and (place, ingress.namespace) not in hidden:
                 yield Hit(
                     resource=ingress.resource,
                     message=f"{ingress} sends traffic to Service {name}, which nothing in its namespace makes.",
@@ -702,9 +702,16 @@ def ingress_backend_missing(stack: Stack) -> Iterator[Hit]:
                 )
 
 
-def _makes_namespace(found: Estate, ingress: Object) -> bool:
-    """Whether the namespace is the program's, so that nobody else puts Services there."""
-    return (found.place(ingress.resource), "Namespace", "default", ingress.namespace) in found.by_name
+def _serves_namespace(found: Estate, ingress: Object) -> bool:
+    """Whether the namespace and Services in it are the program's; where it makes none, something else may well do."""
+    place = found.place(ingress.resource)
+    services = {(found.place(one.resource), one.namespace) for one in found.objects.get("Service", ())}
+    return (place, ingress.namespace) in services and (
+        place,
+        "Namespace",
+        "default",
+        ingress.namespace,
+    ) in found.by_name
 
 
 # The controller's release, and webhooks

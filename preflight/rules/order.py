@@ -335,7 +335,7 @@ def _definitions(found: Estate, group: str) -> list[Resource]:
 @rule(
     "rights-before-use",
     title="Cluster or nodes may start before their role has its rights",
-    severity="error",
+    severity="warning",
     looks_at="Clusters, node groups and Fargate profiles: whether they depend on what is attached to their role.",
     why="On creation nodes fail to join; on destroy EKS cannot delete its network interfaces any more, and the VPC "
     "stays.",

@@ -46,6 +46,12 @@ class Hit:
 
 Check = Callable[[Stack], Iterable[Hit]]
 
+_RUN = "Run `preflight check`, which makes up values for what is not known yet."
+_STATE = (
+    "State what it comes from in preflight.toml: outputs of another stack under [stacks], answers to look-ups under "
+    "[answers]; what a packaged component makes stays unknown."
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
@@ -92,7 +98,7 @@ class Rule:
                     severity="note",
                     resource="",
                     message=f"not judged to the end: {unknown}",
-                    fix="Run `preflight check`, which makes up values for what is not known yet.",
+                    fix=_STATE if stack.preview is not None else _RUN,
                 )
             )
         return found

@@ -220,11 +220,21 @@ def test_a_certificate_can_be_found_by_a_host(dev):
     assert dev.of("ingress-https-certificate") == []
 
 
-def test_a_backend_that_a_chart_may_make_counts_as_there(dev):
-    dev.remove(SERVICE)
+def test_a_backend_that_something_else_may_make_counts_as_there(dev):
+    dev[SERVICE].set("metadata", "name", to="other")
     assert "Service demo, which nothing in its namespace makes" in said(dev, "ingress-backend-missing")
+    bare = dev.copy()
+    bare.remove(SERVICE)
+    assert bare.of("ingress-backend-missing") == [], "a namespace in which the program makes no Service at all"
     dev["Release ingress-cert-manager"].set("namespace", to="demo")
-    assert dev.of("ingress-backend-missing") == []
+    assert dev.of("ingress-backend-missing") == [], "a namespace into which a chart goes"
+
+
+def test_an_ingress_whose_annotations_are_not_known_is_not_judged(dev):
+    dev[INGRESS].unset("spec", "ingressClassName").set(
+        "metadata", "annotations", to="04da6b54-80e4-46f7-96ec-b56ff0331ba9"
+    )
+    assert {one.severity for one in dev.of("ingress-class-missing")} == {"note"}
 
 
 def test_a_backend_that_is_an_action_needs_the_action(dev):
