@@ -1,6 +1,6 @@
 """Component resources that make up an EKS stack, and the settings and args that they take."""
 
-from components.cluster import Cluster, ClusterArgs, ClusterSettings, NodeGroupSettings
+from components.cluster import Cluster, ClusterArgs, ClusterSettings, NodeGroupSettings, TaintSettings
 from components.cluster_target import ClusterTarget
 from components.demo_app import DemoApp, DemoAppArgs, DemoSettings
 from components.ingress_stack import (
@@ -39,4 +39,5 @@ __all__ = [
     "PodRole",
     "PodRoleArgs",
     "ServiceAccountRef",
+    "TaintSettings",
 ]

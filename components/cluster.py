@@ -18,7 +18,7 @@ from components.oidc_irsa import OidcSettings
 from components.pod_role import IdentitySettings, PodRole, PodRoleArgs, managed_policy_arn
 from components.regions import ec2_service_of, partition_of
 from components.section import Cidr, Label, Section, refuse
-from components.service_account import ServiceAccountRef
+from components.service_account import ServiceAccountRef, is_subdomain
 from components.trust import policy_text, service_statement
 from components.versions import KUBERNETES
 
@@ -107,6 +107,64 @@ AMI_TYPES: dict[tuple[str, Architecture], str] = {
 DATA_DEVICE = {"al2023": "/dev/xvda", "bottlerocket": "/dev/xvdb"}
 
 
+def _check_label_key(value: str) -> str:
+    prefix, _, name = value.rpartition("/")
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", name) or (
+        prefix and not is_subdomain(prefix)
+    ):
+        refuse(
+            "not the key of a label or taint",
+            allowed="a name of up to 63 letters, digits, '-', '_' and '.', after <domain>/ or alone",
+            change="write it like example.com/role",
+        )
+    return value
+
+
+def _check_label_of_a_node(value: str) -> str:
+    domain = value.rpartition("/")[0]
+    reserved = re.search(r"(^|\.)(kubernetes|k8s)\.io$", domain)
+    if reserved and not re.search(r"(^|\.)(node|kubelet)\.kubernetes\.io$", domain):
+        # https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction
+        refuse(
+            "a label that a kubelet may not give its own node, so that the node never joins",
+            allowed="labels of a domain of your own, of node.kubernetes.io, or without a domain",
+            change="write it like example.com/role",
+        )
+    return value
+
+
+def _check_label_value(value: str) -> str:
+    if not re.fullmatch(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?", value):
+        refuse(
+            "not the value of a label or taint",
+            allowed="up to 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends",
+            change="shorten it",
+        )
+    return value
+
+
+LabelKey = Annotated[str, AfterValidator(_check_label_key)]
+LabelValue = Annotated[str, AfterValidator(_check_label_value)]
+
+
+class TaintSettings(Section):
+    """One entry of a node group's `taints`: what pods have to tolerate there."""
+
+    key: LabelKey = Field(description="Its key.")
+    value: LabelValue = Field(default="", description="Its value.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
+        default="NoSchedule", description="What happens to pods that do not tolerate it."
+    )
+
+
+# https://docs.aws.amazon.com/eks/latest/APIReference/API_Taint.html
+TAINT_EFFECTS = {
+    "NoSchedule": "NO_SCHEDULE",
+    "PreferNoSchedule": "PREFER_NO_SCHEDULE",
+    "NoExecute": "NO_EXECUTE",
+}
+
+
 class NodeGroupSettings(Section):
     """One entry of `cluster.nodeGroups`: a managed node group in private subnets."""
 
@@ -133,6 +191,16 @@ class NodeGroupSettings(Section):
     pods_per_node: Annotated[int, Field(ge=4, le=250)] = Field(
         default=29, description="Pod addresses to plan for on one node; 29 is what an m5.large holds."
     )
+    labels: dict[Annotated[LabelKey, AfterValidator(_check_label_of_a_node)], LabelValue] = Field(
+        default={}, description="Labels of its nodes, for pods to select."
+    )
+    taints: tuple[TaintSettings, ...] = Field(
+        default=(), description="Taints of its nodes, which keep pods away that do not tolerate them."
+    )
+    own_role: bool = Field(
+        default=False,
+        description="Give its nodes a role of their own, for rights that no other node has. A change replaces them.",
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> NodeGroupSettings:
@@ -154,6 +222,11 @@ class NodeGroupSettings(Section):
     def first_size(self) -> int:
         """Nodes at creation."""
         return self.min_size if self.initial_size is None else self.initial_size
+
+    @property
+    def keeps_pods_away(self) -> bool:
+        """Whether nothing runs there without a toleration that the add-ons do not have."""
+        return any(t.effect != "PreferNoSchedule" and t.key != "CriticalAddonsOnly" for t in self.taints)
 
 
 class ClusterSettings(Section):
@@ -180,6 +253,16 @@ class ClusterSettings(Section):
         default=30, description="How long control-plane logs are kept, in days."
     )
     oidc: OidcSettings = Field(default=OidcSettings(), description="How the IAM OIDC provider is registered.")
+
+    @model_validator(mode="after")
+    def _has_room_for_every_pod(self) -> ClusterSettings:
+        if all(group.keeps_pods_away for group in self.node_groups.values()):
+            refuse(
+                f"a taint on every node group: {', '.join(self.node_groups)}",
+                allowed="at least one without, or with CriticalAddonsOnly: CoreDNS and other add-ons have to run",
+                change="drop the taints of one group, or add a group",
+            )
+        return self
 
     @property
     def addresses(self) -> int:
@@ -215,7 +298,8 @@ class Cluster(pulumi.ComponentResource):
           no OIDC provider. It needs the `aws` command, and waits until a public endpoint answers;
         - a security group for nodes: everything between nodes, the kubelet's port from the control plane, everything
           out; and in EKS's own group, HTTPS from the nodes. Webhook ports are opened by the releases that serve them;
-        - the node role, and per node group a launch template (IMDSv2 with hop limit 1, encrypted gp3) and the group;
+        - the node role, and one more for every group that wants its own; per node group a launch template (IMDSv2 with
+          hop limit 1, encrypted gp3) and the group;
         - add-ons as `aws.eks.Addon`: the DaemonSets before the nodes, the rest after. VPC CNI and the EBS CSI driver
           have roles of their own by Pod Identity, so the node role holds what a node needs and no more;
         - the Kubernetes provider that everything in the cluster uses.
@@ -228,6 +312,9 @@ class Cluster(pulumi.ComponentResource):
     kubeconfig_command: str
     kubernetes_provider: kubernetes.Provider
     node_role_arn: pulumi.Output[str]
+    """Of the role that the nodes share."""
+    node_roles: Mapping[str, aws.iam.Role]
+    """By node group, the shared role or its own."""
     target: ClusterTarget
 
     def __init__(self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -357,9 +444,13 @@ class Cluster(pulumi.ComponentResource):
             ),
         ]
 
-        node_role, node_rights = role(
-            "node", ec2_service_of(args.region), "AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly"
-        )
+        def role_of_nodes(key: str) -> tuple[aws.iam.Role, list[pulumi.Resource]]:
+            return role(
+                key, ec2_service_of(args.region), "AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly"
+            )
+
+        node_role, node_rights = role_of_nodes("node")
+        node_roles: dict[str, aws.iam.Role] = {}
         addon_versions = KUBERNETES[settings.kubernetes_version].addons
 
         def addon(addon_name: str, *, wait_for: Sequence[pulumi.Resource] = ()) -> pulumi.Resource:
@@ -393,6 +484,8 @@ class Cluster(pulumi.ComponentResource):
         before = [addon(addon_name) for addon_name in ADDONS_BEFORE_NODES]
         groups: list[pulumi.Resource] = []
         for key_, group in settings.node_groups.items():
+            own_role, rights = role_of_nodes(f"{key_}-node") if group.own_role else (node_role, node_rights)
+            node_roles[key_] = own_role
             template = aws.ec2.LaunchTemplate(
                 f"{name}-{key_}",
                 vpc_security_group_ids=[nodes.id],
@@ -426,7 +519,7 @@ class Cluster(pulumi.ComponentResource):
                 aws.eks.NodeGroup(
                     f"{name}-{key_}",
                     cluster_name=settings.name,
-                    node_role_arn=node_role.arn,
+                    node_role_arn=own_role.arn,
                     subnet_ids=[args.subnet_ids[zone] for zone in group.zones or args.subnet_ids],
                     version=settings.kubernetes_version,
                     ami_type=AMI_TYPES[group.operating_system, architecture_of(group.instance_types[0])],
@@ -435,6 +528,12 @@ class Cluster(pulumi.ComponentResource):
                     scaling_config=aws.eks.NodeGroupScalingConfigArgs(
                         min_size=group.min_size, max_size=group.max_size, desired_size=group.first_size
                     ),
+                    labels=group.labels or None,
+                    taints=[
+                        aws.eks.NodeGroupTaintArgs(key=taint.key, value=taint.value, effect=TAINT_EFFECTS[taint.effect])
+                        for taint in group.taints
+                    ]
+                    or None,
                     update_config=aws.eks.NodeGroupUpdateConfigArgs(max_unavailable_percentage=33),
                     launch_template=aws.eks.NodeGroupLaunchTemplateArgs(
                         id=template.id, version=template.latest_version.apply(str)
@@ -442,7 +541,7 @@ class Cluster(pulumi.ComponentResource):
                     opts=pulumi.ResourceOptions(
                         parent=self,
                         provider=args.aws_provider,
-                        depends_on=[control_plane, *node_rights, *rules, *before, *args.network_ready],
+                        depends_on=[control_plane, *rights, *rules, *before, *args.network_ready],
                         # The provider's own spelling: a dotted path is not translated, and in snake_case does nothing.
                         ignore_changes=["scalingConfig.desiredSize"],
                     ),
@@ -464,6 +563,7 @@ class Cluster(pulumi.ComponentResource):
             f"aws eks update-kubeconfig --region {args.region} --name {settings.name} --alias {settings.name}"
         )
         self.node_role_arn = node_role.arn
+        self.node_roles = node_roles
         self.target = ClusterTarget(
             name=settings.name,
             region=args.region,

@@ -1,9 +1,10 @@
 """Cluster alone, under plain mocks."""
 
 import pulumi
+import pulumi_aws as aws
 import pytest
 
-from components import NodeGroupSettings
+from components import NodeGroupSettings, TaintSettings
 from components.cluster import _protect_cluster, architecture_of
 from components.versions import KUBERNETES
 from tests.program import stacks
@@ -145,6 +146,51 @@ def test_a_size_that_an_autoscaler_has_moved_is_left_alone(run):
 
 def test_a_node_group_has_no_fixed_name_so_that_a_new_one_can_stand_beside_it(run):
     assert "nodeGroupName" not in run(stacks.cluster).one("NodeGroup").inputs
+
+
+TAINTED = stacks.NODES.model_copy(
+    update={
+        "labels": {"example.com/for": "batch"},
+        "taints": (TaintSettings(key="example.com/for", value="batch", effect="PreferNoSchedule"),),
+        "own_role": True,
+    }
+)
+
+
+def test_nodes_carry_the_labels_and_taints_of_their_group(run):
+    recording = run(lambda: stacks.cluster(node_groups={"system": stacks.NODES, "batch": TAINTED}))
+    nodes = recording.one("NodeGroup", "cluster-batch").inputs
+    assert nodes["labels"] == {"example.com/for": "batch"}
+    assert nodes["taints"] == [{"key": "example.com/for", "value": "batch", "effect": "PREFER_NO_SCHEDULE"}]
+
+
+def test_a_group_without_labels_and_taints_says_nothing_of_them(run):
+    assert not {"labels", "taints"} & run(stacks.cluster).one("NodeGroup").inputs.keys()
+
+
+def test_a_group_with_a_role_of_its_own_shares_none_of_its_rights(run):
+    recording = run(lambda: stacks.cluster(node_groups={"system": stacks.NODES, "batch": TAINTED}))
+    roles = {each.name: each.inputs["nodeRoleArn"].rpartition("/")[2] for each in recording.all("NodeGroup")}
+    assert roles == {"cluster-system": "cluster-node", "cluster-batch": "cluster-batch-node"}
+    rights = [each for each in recording.all("RolePolicyAttachment") if each.inputs["role"] == "cluster-batch-node"]
+    assert {each.inputs["policyArn"].rpartition("/")[2] for each in rights} == {
+        "AmazonEKSWorkerNodePolicy",
+        "AmazonEC2ContainerRegistryPullOnly",
+    }
+    nodes = recording.one("NodeGroup", "cluster-batch")
+    assert all(recording.reaches(nodes, each) for each in rights), "nodes without rights do not join"
+
+
+@pytest.mark.parametrize(("group", "role"), [("system", "cluster-node"), ("batch", "cluster-batch-node")])
+def test_a_right_can_be_given_to_the_nodes_of_one_group(run, group, role):
+    def program():
+        cluster = stacks.cluster(node_groups={"system": stacks.NODES, "batch": TAINTED})
+        provider = cluster.target.aws_provider
+        aws.iam.RolePolicy(
+            "right", role=cluster.node_roles[group].name, policy="{}", opts=pulumi.ResourceOptions(provider=provider)
+        )
+
+    assert run(program).one("RolePolicy", "right").inputs["role"] == role
 
 
 def test_pods_cannot_reach_the_metadata_service(run):
