@@ -29,6 +29,12 @@ ROLE_ARN_ANNOTATION = "eks.amazonaws.com/role-arn"
 ROLE_HASH_ANNOTATION = "eks-foundation/role"
 """On a pod template of ours: pods read their role at start, so they are rolled when it changes."""
 
+# What tells the SDK in a pod where its credentials come from:
+# https://docs.aws.amazon.com/sdkref/latest/guide/feature-assume-role-credentials.html
+# https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html
+IRSA_VARIABLE = "AWS_WEB_IDENTITY_TOKEN_FILE"
+POD_IDENTITY_VARIABLE = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
+
 # Quotas: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 LONGEST_POLICY = 6144
 """Characters of a managed policy, blanks left out."""
@@ -168,7 +174,8 @@ class IdentitySettings(Section):
     account_labels: dict[str, str] = Field(default={}, description="Labels of the accounts.")
     create_namespace: bool = Field(default=False, description="Make the namespace too.")
     probe: bool = Field(
-        default=False, description="Run a Job under the account at every change, which fails unless it gets the role."
+        default=False,
+        description="Run a Job under the account when role or mechanism change, which fails unless it gets the role.",
     )
 
     @property
@@ -263,7 +270,8 @@ class PodRole(pulumi.ComponentResource):
           is larger than one policy may be), and an attachment for every other managed policy;
         - with Pod Identity, an association per account;
         - with a Kubernetes provider and `createAccount`, the accounts; with IRSA they carry the role's ARN;
-        - with `probe`, a Job per account that fails unless its pod gets this very role.
+        - with `probe`, a Job per account that fails unless its pod gets this very role, by the mechanism that counts:
+          where there are both, the association does.
     """
 
     role_arn: pulumi.Output[str]
@@ -380,6 +388,7 @@ class PodRole(pulumi.ComponentResource):
                     _numbered(f"{name}-probe", index),
                     account,
                     pulumi.Output.from_input(taken).apply(_last_part),
+                    POD_IDENTITY_VARIABLE if settings.uses_pod_identity else IRSA_VARIABLE,
                     pulumi.ResourceOptions(
                         parent=self,
                         provider=args.kubernetes_provider,
@@ -459,15 +468,16 @@ def _documents(settings: IdentitySettings, partition: str) -> list[tuple[str, di
 
 
 def _probe(
-    name: str, account: ServiceAccountRef, role_name: pulumi.Output[str], opts: pulumi.ResourceOptions
+    name: str, account: ServiceAccountRef, role_name: pulumi.Output[str], variable: str, opts: pulumi.ResourceOptions
 ) -> kubernetes.batch.v1.Job:
-    """A Job under the account that fails unless STS says that its pod is this role.
+    """A Job under the account that fails unless its pod has this variable, and STS says that it is this role.
 
-    It is retried for about six minutes: a role that was just made is not known everywhere in AWS at once.
+    It is retried for about six minutes: a role or an association that was just made is not known everywhere at once.
     """
     image = versions.PROBE_IMAGE
     # The session's ARN is arn:aws:sts::<account>:assumed-role/<role>/<session>.
     script = (
+        f': "${{{variable}:?nothing put it into this pod}}"; '
         'found=$(aws sts get-caller-identity --query Arn --output text) || exit 1; echo "$found"; '
         'case "$found" in *":assumed-role/$EXPECTED_ROLE/"*) ;; *) echo "expected $EXPECTED_ROLE" >&2; exit 1 ;; esac'
     )

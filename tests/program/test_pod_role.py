@@ -223,23 +223,35 @@ def test_a_probe_runs_under_the_account_and_expects_the_role_that_its_pod_must_g
     assert recording.reaches(job, recording.one("ServiceAccount"))
 
 
+IRSA = {"AWS_WEB_IDENTITY_TOKEN_FILE": "/token"}
+ASSOCIATION = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/v1/credentials"}
+READER_ROLE = "arn:aws:sts::111122223333:assumed-role/reader-role/session"
+
+
 @pytest.mark.parametrize(
-    ("arn", "exit_code"),
+    ("mechanism", "arn", "injected", "passes"),
     [
-        ("arn:aws:sts::111122223333:assumed-role/reader-role/session", 0),
-        ("arn:aws:sts::111122223333:assumed-role/node-role/i-0123", 1),
-        ("arn:aws:sts::111122223333:assumed-role/reader-role-2/session", 1),
-        ("", 1),
+        ("irsa", READER_ROLE, IRSA, True),
+        ("irsa", "arn:aws:sts::111122223333:assumed-role/node-role/i-0123", IRSA, False),
+        ("irsa", "arn:aws:sts::111122223333:assumed-role/reader-role-2/session", IRSA, False),
+        ("irsa", "", IRSA, False),
+        ("irsa", READER_ROLE, {}, False),
+        ("pod-identity", READER_ROLE, ASSOCIATION, True),
+        ("both", READER_ROLE, ASSOCIATION, True),
+        ("both", READER_ROLE, IRSA, False),
     ],
 )
-def test_the_probe_fails_unless_sts_names_the_role(run, tmp_path, arn, exit_code):
-    (container,) = run(lambda: pod_role(probe=True)).one("Job").inputs["spec"]["template"]["spec"]["containers"]
+def test_the_probe_fails_unless_sts_names_the_role_and_the_mechanism_that_counts_gave_it(
+    run, tmp_path, mechanism, arn, injected, passes
+):
+    job = run(lambda: pod_role(probe=True, mechanism=mechanism)).one("Job")
+    (container,) = job.inputs["spec"]["template"]["spec"]["containers"]
     aws_command = tmp_path / "aws"
     aws_command.write_text(f"#!/bin/sh\n[ -n '{arn}' ] && echo '{arn}'\n", encoding="utf-8")
     aws_command.chmod(0o755)
-    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "EXPECTED_ROLE": "reader-role"}
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "EXPECTED_ROLE": "reader-role", **injected}
     ended = subprocess.run(container["command"], env=environment, capture_output=True, check=False)  # noqa: S603
-    assert ended.returncode == exit_code
+    assert (ended.returncode == 0) == passes, ended.stderr
 
 
 def test_pods_roll_when_their_role_changes(run):
