@@ -94,6 +94,7 @@ def judge(
             graph=graphs["update"],
             preview=graphs.get("preview"),
             invokes=cast("Sequence[Mapping[str, object]]", modes[-1]["invokes"]),
+            outputs=modes[-1]["outputs"],
             as_of=as_of,
         )
         file = program.stack_file(name).relative_to(program.directory)

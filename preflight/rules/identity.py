@@ -12,11 +12,12 @@ from typing import cast
 from weakref import WeakKeyDictionary
 
 from preflight.access import WebIdentityToken, allows, may_assume
-from preflight.graph import Graph, Resource
+from preflight.graph import UNKNOWN, Graph, Resource, reveal
 from preflight.identities import AGENT, ANNOTATION, Identity, Way, table
 from preflight.policies import Cause, MalformedError, Statement, parse
-from preflight.rules.rule import Hit, Rule, Stack, items, mapping, rule, text, value
-from preflight.workloads import RELEASES, SERVICE_ACCOUNT
+from preflight.rules.eks import fields
+from preflight.rules.rule import Hit, Rule, Stack, items, mapping, rule, text
+from preflight.workloads import RELEASES, SERVICE_ACCOUNT, at, properties
 
 _IRSA = "https://docs.aws.amazon.com/eks/latest/userguide/associate-service-account-role.html"
 _IRSA_ERRORS = "https://repost.aws/knowledge-center/eks-troubleshoot-irsa-errors"
@@ -45,11 +46,17 @@ class _Wires:
         return [(one, way) for one in self.identities for way in one.ways if way.mechanism in ("Pod Identity", "IRSA")]
 
     @cached_property
+    def unknown_trusts(self) -> list[Resource]:
+        """Roles whose trust policy hangs on something that nobody knows here; `trust-undecided` names them."""
+        return [role for role in self.graph.of_type(_ROLE) if at(properties(role), "assumeRolePolicy") is UNKNOWN]
+
+    @cached_property
     def trusts(self) -> list[tuple[Resource, Statement]]:
         """Every statement of every role that admits the tokens of a Kubernetes cluster, by exact subject or pattern."""
         return [
             (role, statement)
             for role in self.graph.of_type(_ROLE)
+            if role not in self.unknown_trusts
             for statement in _statements(role)
             if any(_is_cluster(arn) for arn in statement.principal.get("Federated", ())) and not statement.deny
         ]
@@ -249,15 +256,24 @@ trust_refused = _refused(
     "trust-undecided",
     title="Whether a role admits an account cannot be told from the program",
     severity="note",
-    looks_at="roles that the program does not make, and conditions on what only the request knows",
+    looks_at="roles that the program does not make, trust policies that hang on values of elsewhere, and conditions on "
+    "what only the request knows",
     why="Nothing may be wrong; nothing here can tell.",
     source=_IRSA,
     fix="Make the role in this program, or look at it in the account.",
 )
 def trust_undecided(stack: Stack) -> Iterator[Hit]:
     """Every way of an account can be judged here."""
-    for identity, way in _wires(stack).wired:
-        if way.decision.undecided:
+    wires = _wires(stack)
+    for role in wires.unknown_trusts:
+        yield Hit(
+            resource=role,
+            message=f"Whom the role {role.name} trusts is not known: its policy hangs on a value of elsewhere.",
+            fix="State what it comes from in preflight.toml: outputs of another stack under [stacks], answers under "
+            "[answers].",
+        )
+    for identity, way in wires.wired:
+        if way.decision.undecided and way.role not in wires.unknown_trusts:
             yield Hit(
                 resource=way.wire,
                 message=f"Whether {identity} gets {way.role_arn or 'its role'} is not known: {way.decision.reason}.",
@@ -406,18 +422,26 @@ def trust_nobody(stack: Stack) -> Iterator[Hit]:
     wires = _wires(stack)
     carried = {(way.role_arn, f"{_SUBJECT}{one.namespace}:{one.account}") for one, way in wires.wired}
     refused = {way.role_arn for _, way in wires.wired if not way.decision.admitted}
+    own = {f"{_SUBJECT}{one.namespace}:{one.account}" for one in wires.identities}
     for role, statement in wires.trusts:
         arn = text(role, "arn")
         for subject in _wanted(statement, "sub"):
             exact = subject.startswith(_SUBJECT) and not re.search(r"[*?]", subject)
             # Where another account carries the role and is refused, that is the finding.
-            if exact and (arn, subject) not in carried and arn not in refused:
+            lost = exact and (arn, subject) not in carried and arn not in refused
+            if lost and (subject in own or not _handed_on(stack, arn)):
                 account = subject.removeprefix(_SUBJECT).replace(":", "/")
                 yield Hit(
                     resource=role,
                     message=f"The role {role.name} trusts {account}, and no account of that name carries the role.",
                     fix=f"Annotate {account} with {ANNOTATION}: the role's arn output.",
                 )
+
+
+def _handed_on(stack: Stack, arn: str) -> bool:
+    """Whether an ARN goes where nobody here follows it: out of the stack, or into an object or chart by another key."""
+    others = (one for one in stack.graph.resources.values() if not one.type.startswith("aws:iam/"))
+    return arn in json.dumps(stack.outputs) or any(arn in json.dumps(reveal(one.inputs), default=str) for one in others)
 
 
 # Charts whose pods do nothing without rights in AWS.
@@ -564,7 +588,7 @@ def policy_unattached(stack: Stack) -> Iterator[Hit]:
     for role in graph.of_type(_ROLE):
         attached |= {text(role, "permissionsBoundary"), *map(str, items(role, "managedPolicyArns"))}
     for policy in graph.of_type(_POLICY):
-        if text(policy, "arn") not in attached:
+        if text(policy, "arn") not in attached and not _handed_on(stack, text(policy, "arn")):
             yield Hit(
                 resource=policy,
                 message=f"The policy {policy.name} is attached to nothing.",
@@ -693,7 +717,7 @@ _KNOWN_ANNOTATIONS = (
 def annotation_key(stack: Stack) -> Iterator[Hit]:
     """No annotation is one letter away from one that EKS reads."""
     for account in stack.graph.of_type(SERVICE_ACCOUNT):
-        for key in mapping(account, "metadata.annotations"):
+        for key in fields(properties(account), "metadata", "annotations"):
             near = difflib.get_close_matches(key, _KNOWN_ANNOTATIONS, n=1, cutoff=0.8)
             if near and key != near[0]:
                 yield Hit(
@@ -746,7 +770,7 @@ def static_credentials(stack: Stack) -> Iterator[Hit]:
     for identity in _wires(stack).identities:
         for workload in identity.workloads:
             place = "values" if workload.resource.type in RELEASES else "spec"
-            found = sorted(set(_named(value(workload.resource, place))) & set(_CREDENTIALS))
+            found = sorted(set(_named(at(properties(workload.resource), place))) & set(_CREDENTIALS))
             if found:
                 yield Hit(
                     resource=workload.resource,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import cast
 
@@ -29,6 +29,8 @@ class Stack:
     """The same program as a preview sees it; None where there is no second run to compare with."""
     invokes: Sequence[Mapping[str, object]] = ()
     """Look-ups that the program made while it ran: `token`, `args`, `answer`, `origin`."""
+    outputs: Mapping[str, object] = field(default_factory=dict[str, object])
+    """What the stack hands out."""
     as_of: date
     """The day that support windows are judged at."""
 

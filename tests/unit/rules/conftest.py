@@ -129,6 +129,7 @@ class Recorded:
             graph=Graph.of(self.update),
             preview=Graph.of(self.preview),
             invokes=self.update["invokes"],
+            outputs=self.update["outputs"],
             as_of=as_of,
         )
 

@@ -236,3 +236,25 @@ def test_an_annotation_that_was_left_behind_is_a_warning_and_no_refusal(dev, new
     about_identity = [one for one in found if one.rule != "controller-outlives-rights"]
     assert [one.rule for one in about_identity] == ["two-mechanisms"]
     assert "admits its pods by Pod Identity only" in about_identity[0].message
+
+
+@pytest.mark.parametrize("key", ["the stack's outputs", "an object of the cluster"])
+def test_a_role_or_policy_that_is_handed_on_may_be_somebodys_elsewhere(key, dev):
+    """A GitOps tool or another stack makes accounts and attachments that this program does not show."""
+    dev.update["outputs"].clear()
+    dev.remove(ATTACHMENT, ACCOUNT, RELEASE)
+    fired = {rule for rule in ("trust-nobody", "policy-unattached") if dev.of(rule)}
+    assert fired == {"trust-nobody", "policy-unattached"}, "nobody has them"
+    arns = {"role": dev[ROLE].get("arn"), "policy": dev[POLICY].get("arn")}
+    if key == "the stack's outputs":
+        dev.update["outputs"]["handedOn"] = arns
+    else:
+        dev["Service demo-service"].set("metadata", "labels", to=arns)
+    assert [one for rule in fired for one in dev.of(rule)] == []
+
+
+def test_one_trust_policy_that_is_not_known_does_not_hide_what_is_wrong_with_another(dev):
+    drop(":sub")(dev)
+    dev[DRIVER].set("assumeRolePolicy", to="04da6b54-80e4-46f7-96ec-b56ff0331ba9")
+    assert [one.severity for one in dev.of("trust-open-cluster")] == ["error"]
+    assert DRIVER.removeprefix("Role ") in {one.resource.rpartition("::")[2] for one in dev.of("trust-undecided")}
