@@ -1,10 +1,10 @@
-# make preview | check | test | lint | docs | bench | clean. Each makes .venv first when it is missing or stale.
+# make preview | check | test | lint | docs | bench | faults | clean. Each makes .venv first when it is missing or stale.
 STACK ?= dev
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: preview check test lint docs bench clean
+.PHONY: preview check test lint docs bench faults clean
 preview: $(STAMP)
 	@$(BIN)/preflight plan $(STACK) && $(BIN)/preflight check $(STACK)
 
@@ -24,6 +24,9 @@ docs: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python tests/bench.py
+
+faults: $(STAMP)
+	@$(BIN)/python -m tests.engine.sweep
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis

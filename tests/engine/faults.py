@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from .doubles.aws import import_id
 from .doubles.provider import Fault
 from .doubles.wire import name_of, type_of
-from .doubles.world import Kube, World
+from .doubles.world import World
 from .harness import Deployment, Lab
 
 When = Literal["before", "after"]
@@ -110,14 +111,11 @@ def _comes_down(deployment: Deployment) -> Iterator[str]:
 
 def contents(world: World) -> Counter[str]:
     """What is there, without ids and made-up names."""
+    objects = [each for kube in world.kubes.values() for each in kube.objects.values()]
     return Counter(
         [f"{each.type} by {re.sub('[0-9a-f]{7,}', '', each.made_by)}" for each in world.things.values()]
-        + [f"{each.type} {each.namespace}/{each.name}" for kube in world.kubes.values() for each in _objects(kube)]
+        + [f"{each.type} {each.namespace}/{each.name}" for each in objects]
     )
-
-
-def _objects(kube: Kube) -> Iterator[object]:
-    return iter(kube.objects.values())
 
 
 def _difference(world: World, wanted: World) -> str:
@@ -127,6 +125,10 @@ def _difference(world: World, wanted: World) -> str:
 
 def recover(deployment: Deployment) -> None:
     """What docs/recovery.md says to do after a killed process."""
+    attributes = deployment.checkpoint_file.with_name(f"{deployment.checkpoint_file.name}.attrs")
+    if attributes.stat().st_size == 0:
+        # Killed between the state and the note beside it: `failed to load checkpoint: EOF`.
+        attributes.unlink()
     deployment.command("cancel", "--yes")
     made = {urn: found for urn in _interrupted(deployment) if (found := _made_for(deployment, urn))}
     deployment.refresh(clear_pending_creates=True)
@@ -137,9 +139,10 @@ def recover(deployment: Deployment) -> None:
     listing = json.loads(file.read_text())
     by_name = {(type_of(urn), name_of(urn)): identity for urn, identity in made.items()}
     listing["resources"] = [
-        {**each, "id": by_name[each["type"], each["name"]]}
+        {**each, "id": by_name[key]}
         for each in listing["resources"]
-        if (each["type"], each["name"]) in by_name
+        # Where two resources share a name, the file makes up another for the generated code.
+        if (key := (each["type"], each.get("logicalName", each["name"]))) in by_name
     ]
     file.write_text(json.dumps(listing))
     deployment.command(
@@ -161,12 +164,17 @@ def _interrupted(deployment: Deployment) -> list[str]:
 def _made_for(deployment: Deployment, urn: str) -> str | None:
     """The id of what the cloud made for a pending create, found as a person would: by type and contents."""
     known = {each.get("id") for each in deployment.state if each["type"] == type_of(urn)}
-    wanted = next(each["resource"] for each in deployment.pending if each["resource"]["urn"] == urn)["inputs"]
+    wanted = next(each["resource"] for each in deployment.pending if each["resource"]["urn"] == urn).get("inputs", {})
     wanted.pop("__defaults", None)
     world = deployment.world
-    there = [(each.id, each.inputs) for each in world.of_type(type_of(urn)) if each.made_by == "pulumi"]
-    there += [(each.id, each.inputs) for kube in world.kubes.values() for each in kube.of_type(type_of(urn))]
-    return next((identity for identity, inputs in there if identity not in known and inputs == wanted), None)
+    for thing in world.of_type(type_of(urn)):
+        if thing.made_by == "pulumi" and thing.id not in known and thing.inputs == wanted:
+            return import_id(thing)
+    for kube in world.kubes.values():
+        for item in kube.of_type(type_of(urn)):
+            if item.id not in known and item.inputs == wanted:
+                return item.id
+    return None
 
 
 Scenario = Callable[[Lab, Deployment, Target, Path], Iterator[str]]

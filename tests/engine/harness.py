@@ -231,7 +231,8 @@ class Deployment:
                 "PULUMI_HOME": str(lab.home),
             },
         )
-        exists = (folder / "backend" / ".pulumi" / "stacks" / "eks-foundation" / f"{stack}.json").exists()
+        self.checkpoint_file = folder / "backend" / ".pulumi" / "stacks" / "eks-foundation" / f"{stack}.json"
+        exists = self.checkpoint_file.exists()
         mode = automation._stack.StackInitMode.SELECT if exists else automation._stack.StackInitMode.CREATE
         self._stack = _Stack(stack, self._workspace, mode)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -334,8 +335,7 @@ class Deployment:
     @property
     def checkpoint(self) -> dict[str, Any]:
         """The whole state, with pending operations."""
-        path = self.folder / "backend" / ".pulumi" / "stacks" / "eks-foundation" / f"{self.name}.json"
-        return json.loads(path.read_text())["checkpoint"]["latest"] or {}
+        return json.loads(self.checkpoint_file.read_text())["checkpoint"]["latest"] or {}
 
     @property
     def pending(self) -> list[dict[str, Any]]:

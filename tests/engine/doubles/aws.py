@@ -19,7 +19,7 @@ from preflight import create_only
 
 from . import iam, kinds_eks, kinds_iam, kinds_network, sdk, wire
 from .kind import Kind, no
-from .provider import Provider
+from .provider import Found, Provider
 from .tokens import CLUSTER, EGRESS_RULE, GROUP, INGRESS_RULE, KEY_ALIAS, LOG_GROUP
 from .wire import Json, at
 from .world import ACCOUNT, DoubleError, RefusedError, Thing, World
@@ -168,11 +168,16 @@ class Aws(Provider):
             return
         delete(world, thing)
 
-    def read(self, urn: str, identity: str, config: dict[str, Json]) -> tuple[dict[str, Json], dict[str, Json]] | None:
+    def read(self, urn: str, identity: str, config: dict[str, Json], *, importing: bool) -> Found | None:
         """What is there."""
         del config
-        thing = self.cloud.world.find(wire.type_of(urn), "id", identity)
-        return (thing.inputs, thing.outputs) if thing else None
+        world, resource_type = self.cloud.world, wire.type_of(urn)
+        if importing:
+            there = (each for each in world.of_type(resource_type) if import_id(each) == identity)
+            thing = next(there, None)
+        else:
+            thing = world.find(resource_type, "id", identity)
+        return Found(thing.id, thing.inputs, thing.outputs) if thing else None
 
     def invoke(self, token: str, args: dict[str, Json]) -> dict[str, Json]:
         """The functions that the stacks call."""
@@ -185,6 +190,11 @@ class Aws(Provider):
                 "reverseDnsPrefix": "com.amazonaws",
             }
         return super().invoke(token, args)
+
+
+def import_id(thing: Thing) -> str:
+    """What `pulumi import` wants to hear."""
+    return (_kind(thing.type).imported or "{id}").format(**{**thing.inputs, "id": thing.id})
 
 
 def delete(world: World, thing: Thing) -> None:

@@ -32,6 +32,8 @@ class Kind:
     arn: str = ""
     """Service and resource: `ec2:vpc/{id}`."""
     refs: tuple[Ref, ...] = ()
+    imported: str = ""
+    """How `pulumi import` wants it, where that is not the id."""
     named: str = ""
     """The input that Pulumi fills with a name where it is not given."""
     longest: int = 255

@@ -595,6 +595,7 @@ KINDS: dict[str, Kind] = {
     ),
     POD_IDENTITY: Kind(
         "a-{hex}",
+        imported="{clusterName},{id}",
         refs=(Ref("clusterName", CLUSTER, "name"), Ref("roleArn", iam.ROLE, "arn")),
         outputs=lambda world, inputs: {
             "associationArn": world.arn("eks", f"podidentityassociation/{inputs['clusterName']}/{world.new_hex(17)}"),

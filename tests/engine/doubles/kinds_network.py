@@ -254,6 +254,7 @@ KINDS: dict[str, Kind] = {
     ),
     ROUTE: Kind(
         "r-{routeTableId}{hex}",
+        imported="{routeTableId}_{destinationCidrBlock}",
         refs=(Ref("routeTableId", ROUTE_TABLE), Ref("gatewayId", INTERNET_GATEWAY), Ref("natGatewayId", NAT)),
         outputs=lambda _world, _inputs: {"origin": "CreateRoute", "state": "active"},
         absent=frozenset({"instanceId", "instanceOwnerId", "networkInterfaceId"}),
@@ -261,6 +262,7 @@ KINDS: dict[str, Kind] = {
     ),
     TABLE_ASSOCIATION: Kind(
         "rtbassoc-{hex}",
+        imported="{subnetId}/{routeTableId}",
         refs=(
             Ref("subnetId", SUBNET),
             Ref("routeTableId", ROUTE_TABLE, holds=DEPENDENCY),

@@ -16,7 +16,7 @@ from preflight import create_only
 
 from . import balancers, kinds_eks, network, sdk, wire
 from .charts import CHARTS
-from .provider import HalfMadeError, Provider
+from .provider import Found, HalfMadeError, Provider
 from .tokens import ENTRY, ENTRY_POLICY
 from .wire import Json
 from .world import DEPLOYER, DoubleError, Kube, KubeObject, RefusedError
@@ -156,10 +156,11 @@ class Kubernetes(Provider):
             return
         self._remove(kube, item)
 
-    def read(self, urn: str, identity: str, config: dict[str, Json]) -> tuple[dict[str, Json], dict[str, Json]] | None:
+    def read(self, urn: str, identity: str, config: dict[str, Json], *, importing: bool) -> Found | None:
         """What is there."""
+        del importing
         item = self._find(self._kube(config), wire.type_of(urn), identity)
-        return (item.inputs, item.outputs) if item else None
+        return Found(item.id, item.inputs, item.outputs) if item else None
 
     # The cluster.
 

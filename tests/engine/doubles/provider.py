@@ -35,6 +35,15 @@ class HalfMadeError(Exception):
         self.identity, self.inputs, self.outputs, self.reason = identity, inputs, outputs, reason
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a read found."""
+
+    id: str
+    inputs: dict[str, Json]
+    outputs: dict[str, Json]
+
+
 @dataclass
 class Fault:
     """Something that goes wrong with one resource."""
@@ -140,8 +149,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         """Remove it."""
         raise NotImplementedError
 
-    def read(self, urn: str, identity: str, config: dict[str, Json]) -> tuple[dict[str, Json], dict[str, Json]] | None:
-        """The inputs and all outputs of what is there, or None."""
+    def read(self, urn: str, identity: str, config: dict[str, Json], *, importing: bool) -> Found | None:
+        """What is there under this id; while importing, under what `pulumi import` takes for one."""
         raise NotImplementedError
 
     def invoke(self, token: str, args: dict[str, Json]) -> dict[str, Json]:
@@ -268,21 +277,15 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Read(self, request: provider_pb2.ReadRequest, context: grpc.ServicerContext) -> provider_pb2.ReadResponse:
         """As the protocol says."""
         with self._answering(context), self._fault("read", request.urn):
-            found = self.read(request.urn, request.id, self._config(context))
+            known = wire.plain(wire.decode(request.inputs))
+            known.pop("__defaults", None)
+            found = self.read(request.urn, request.id, self._config(context), importing=not known)
         if found is None:
             return provider_pb2.ReadResponse()
-        inputs, outputs = found
-        known = wire.plain(wire.decode(request.inputs))
-        known.pop("__defaults", None)
-        if known == inputs:
-            return provider_pb2.ReadResponse(
-                id=request.id,
-                inputs=request.inputs,
-                properties=wire.encode(_merged(wire.decode(request.inputs), outputs)),
-            )
-        return provider_pb2.ReadResponse(
-            id=request.id, inputs=wire.encode(inputs), properties=wire.encode({**inputs, **outputs})
-        )
+        # What is as it was is echoed, so that secrets stay secret.
+        inputs = request.inputs if known == found.inputs else wire.encode(found.inputs)
+        properties = wire.encode(_merged(wire.decode(inputs), found.outputs))
+        return provider_pb2.ReadResponse(id=found.id, inputs=inputs, properties=properties)
 
     def Invoke(self, request: provider_pb2.InvokeRequest, context: grpc.ServicerContext) -> provider_pb2.InvokeResponse:
         """As the protocol says."""
