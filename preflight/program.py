@@ -12,10 +12,10 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypedDict, cast
+from typing import Literal, TypeAlias, TypedDict, cast
 
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
@@ -41,6 +41,10 @@ _WITHHELD = (
     "PULUMI_CONFIG_PASSPHRASE",
     "PULUMI_CONFIG_SECRET_KEYS",
 )
+
+
+Edit: TypeAlias = Callable[[dict[str, str]], dict[str, str]]
+"""Changes the configuration of a stack as an edit of its file would."""
 
 
 class Source(TypedDict):
@@ -378,11 +382,16 @@ class Running:
 
 @contextlib.contextmanager
 def start(
-    directory: Path, asked: Sequence[str] = (), modes: Sequence[str] = MODES, interpreter: Path | None = None
+    directory: Path,
+    asked: Sequence[str] = (),
+    modes: Sequence[str] = MODES,
+    interpreter: Path | None = None,
+    edits: Sequence[Edit] = (dict,),
 ) -> Generator[Running]:
     """Start recording a program for some stacks (see `choose`); ended and cleaned up on leaving, whatever happens.
 
-    `interpreter` stands in for the program's own, as a checkout without an environment needs it.
+    `interpreter` stands in for the program's own, as a checkout without an environment needs it. Every stack is
+    recorded once per edit, in their order.
 
     Raises BadInputError before anything runs if the project, a stack file or preflight.toml cannot be used.
     """
@@ -401,7 +410,7 @@ def start(
         )
         try:
             stacks = choose(program, asked)
-            request = json.dumps(_request(program, stacks, modes))
+            request = json.dumps(_request(program, stacks, modes, edits))
             with contextlib.suppress(BrokenPipeError):  # a child that died tells so by its exit code
                 _send(child, request)
             yield Running(program, stacks, child, answer)
@@ -416,7 +425,7 @@ def _send(child: subprocess.Popen[str], request: str) -> None:
         child.stdin.close()
 
 
-def _request(program: Program, stacks: Sequence[str], modes: Sequence[str]) -> dict[str, object]:
+def _request(program: Program, stacks: Sequence[str], modes: Sequence[str], edits: Sequence[Edit]) -> dict[str, object]:
     own = settings(program.directory)
     missing = cast("dict[str, object]", own.get("config", {}))
     runs: list[dict[str, object]] = []
@@ -424,7 +433,8 @@ def _request(program: Program, stacks: Sequence[str], modes: Sequence[str]) -> d
         path = program.stack_file(stack)
         file = stack_file.read(path) if path.is_file() else None
         config, secrets = configuration(program, file, missing)
-        runs.append({"stack": stack, "config": config, "secrets": secrets})
+        for edit in edits:
+            runs.append({"stack": stack, "config": edit(config), "secrets": secrets})
     return {
         "project": program.project,
         "organization": "organization",

@@ -87,6 +87,8 @@ class Workload:
     """What the pods themselves carry, not the object that makes them."""
     pod: Mapping[str, object] = field(default_factory=dict[str, object])
     """What is known of their spec; of a chart's pods, what its values say where `helm create` puts it."""
+    values_path: tuple[str, ...] = ()
+    """Where a chart's values say what its account is; empty for pods that are of no chart."""
 
 
 def workloads(graph: Graph) -> list[Workload]:
@@ -172,6 +174,7 @@ def _of_release(resource: Resource) -> Iterator[Workload]:
             certain=known is not None or bool(text(settings, "name")),
             pod_annotations=_fields(at(values, *path.split(".")[:-1], "podAnnotations")),
             pod=_fields(at(values, *path.split(".")[:-1])),
+            values_path=tuple(path.split(".")),
         )
 
 

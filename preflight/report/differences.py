@@ -23,8 +23,8 @@ from preflight.report.merged import counted
 from preflight.report.terminal import WIDTH, console
 from preflight.rights import Right, is_policy
 
-_Sign: TypeAlias = Literal["+", "-", "~", ""]
-_STYLES = {"+": "green", "-": "red", "~": "yellow", "": ""}
+Sign: TypeAlias = Literal["+", "-", "~", ""]
+STYLES = {"+": "green", "-": "red", "~": "yellow", "": ""}
 _MANY = 12
 """Rights of one service that are listed before the rest is only counted."""
 
@@ -58,15 +58,16 @@ def render(diff: Diff, form: DiffFormat) -> str:
 # ---- the same words for both -----------------------------------------------------------------------------------------
 
 
-class _Part:
+class Part:
     """A heading with lines below it; each line has a sign and a depth."""
 
     def __init__(self, heading: str, *, is_open: bool = True) -> None:
         self.heading = heading
         self.is_open = is_open
-        self.lines: list[tuple[int, _Sign, str]] = []
+        self.lines: list[tuple[int, Sign, str]] = []
 
-    def add(self, depth: int, sign: _Sign, text: str) -> None:
+    def add(self, depth: int, sign: Sign, text: str) -> None:
+        """Add a line."""
         self.lines.append((depth, sign, text))
 
 
@@ -80,35 +81,35 @@ def _headline(diff: Diff, stack: StackDiff) -> str:
     return f"{stack.stack} against {diff.commit}: {told or 'no resource changed'}"
 
 
-def _parts(stack: StackDiff) -> Iterator[_Part]:
+def parts(stack: StackDiff) -> Iterator[Part]:
     """Yield what differs in a stack: who may do what, then the resources that cannot be got back, then the rest."""
     if stack.rights:
-        part = _Part("IAM")
+        part = Part("IAM")
         for change in stack.rights:
             _add_rights(part, change)
         yield part
     yield from (part for kind in KINDS if (part := _of_kind(stack, kind)).lines)
     if stack.newly or stack.no_longer:
-        part = _Part("Who can become whom")
+        part = Part("Who can become whom")
         for one in stack.newly:
             part.add(0, "+", str(one))
         for one in stack.no_longer:
             part.add(0, "-", str(one))
         yield part
     if stack.outputs:
-        part = _Part("Stack outputs", is_open=False)
+        part = Part("Stack outputs", is_open=False)
         for one in stack.outputs:
             part.add(0, "~", _words(one))
         yield part
 
 
-def _add_rights(part: _Part, change: RightsChange) -> None:
+def _add_rights(part: Part, change: RightsChange) -> None:
     part.add(0, "", change.holder)
     for sign, rights, managed in (("+", change.gained, change.attached), ("-", change.lost, change.detached)):
         for line in _told(rights):
-            part.add(1, cast("_Sign", sign), line)
+            part.add(1, cast("Sign", sign), line)
         for name in managed:
-            part.add(1, cast("_Sign", sign), f"managed policy {name}")
+            part.add(1, cast("Sign", sign), f"managed policy {name}")
 
 
 def _told(rights: Sequence[Right]) -> Iterator[str]:
@@ -127,10 +128,10 @@ def _told(rights: Sequence[Right]) -> Iterator[str]:
             yield str(group[0]).replace(group[0].action, f"{group[0].action.partition(':')[0]}: {more}", 1)
 
 
-def _of_kind(stack: StackDiff, kind: str) -> _Part:
+def _of_kind(stack: StackDiff, kind: str) -> Part:
     by = f", by the table of {create_only.checked()}" if kind == "replaced" else ""
-    part = _Part(f"{kind.capitalize()}{by}", is_open=kind != "created")
-    sign: _Sign = {"created": "+", "deleted": "-"}.get(kind, "~")  # type: ignore[assignment]
+    part = Part(f"{kind.capitalize()}{by}", is_open=kind != "created")
+    sign: Sign = {"created": "+", "deleted": "-"}.get(kind, "~")  # type: ignore[assignment]
     for one in stack.resources:
         if one.kind != kind:
             continue
@@ -180,16 +181,16 @@ def _plain(value: object) -> object:
     return value
 
 
-def _found(diff: Diff) -> Iterator[_Part]:
+def _found(diff: Diff) -> Iterator[Part]:
     for heading, sign, findings in (("New findings", "+", diff.found), ("Findings gone", "-", diff.gone)):
         if findings:
-            part = _Part(heading)
+            part = Part(heading)
             for one in findings:
-                _add_finding(part, cast("_Sign", sign), one)
+                _add_finding(part, cast("Sign", sign), one)
             yield part
 
 
-def _add_finding(part: _Part, sign: _Sign, one: Finding) -> None:
+def _add_finding(part: Part, sign: Sign, one: Finding) -> None:
     where = f"{one.file}:{one.line}" if one.line else one.file
     details = (one.severity, one.rule, one.resource.rpartition("::")[2], one.stack, where)
     part.add(0, sign, "  ".join(detail for detail in details if detail))
@@ -219,7 +220,7 @@ def show(diff: Diff, to: Console) -> None:
     for stack in diff.stacks:
         to.print(Text(_headline(diff, stack), "bold"), soft_wrap=True)
         if stack.stack not in diff.only_here:
-            _print(_parts(stack), to)
+            _print(parts(stack), to)
     for line in _elsewhere(diff):
         to.print(Text(line, "bold"), soft_wrap=True)
     _print(_found(diff), to)
@@ -227,12 +228,12 @@ def show(diff: Diff, to: Console) -> None:
         to.print(Text(f"\n{_LIMITS}", "dim"), soft_wrap=True)
 
 
-def _print(parts: Iterable[_Part], to: Console) -> None:
+def _print(parts: Iterable[Part], to: Console) -> None:
     for part in parts:
         to.print(Text(f"\n{part.heading}", "bold"))
         for depth, sign, text in part.lines:
             # Not wrapped: a line can then be searched for and copied whole.
-            to.print(Text(f"{'  ' * (depth + 1)}{sign}{' ' if sign else ''}{text}", _STYLES[sign]), soft_wrap=True)
+            to.print(Text(f"{'  ' * (depth + 1)}{sign}{' ' if sign else ''}{text}", STYLES[sign]), soft_wrap=True)
 
 
 # ---- Markdown --------------------------------------------------------------------------------------------------------
@@ -243,7 +244,7 @@ def _markdown(diff: Diff) -> str:
     for stack in diff.stacks:
         sections.append(f"### {escaped(_headline(diff, stack))}")
         if stack.stack not in diff.only_here:
-            sections += [_section(part) for part in _parts(stack)]
+            sections += [_section(part) for part in parts(stack)]
     sections += [f"### {escaped(line)}" for line in _elsewhere(diff)]
     sections += [_section(part) for part in _found(diff)]
     if not diff.same:
@@ -251,7 +252,7 @@ def _markdown(diff: Diff) -> str:
     return fit(sections, f"preflight diff {diff.commit.name}")
 
 
-def _section(part: _Part) -> str:
+def _section(part: Part) -> str:
     # GitHub colours lines by their first character; a fence needs no escaping, if nothing in it can end it.
     lines = [f"{sign or ' '} {'  ' * depth}{text}".replace("```", "`\u200b``") for depth, sign, text in part.lines]
     flat = [line.replace("\n", " ").replace("\r", " ") for line in lines]
@@ -263,7 +264,7 @@ def _section(part: _Part) -> str:
     )
 
 
-def _heads(part: _Part) -> int:
+def _heads(part: Part) -> int:
     return sum(depth == 0 for depth, _, _ in part.lines)
 
 
@@ -281,13 +282,14 @@ def document(diff: Diff) -> dict[str, Any]:
         "onlyHere": list(diff.only_here),
         "onlyAtRef": list(diff.only_there),
         "replacementsByTableOf": create_only.checked().isoformat(),
-        "stacks": [_of_stack(stack) for stack in diff.stacks],
+        "stacks": [of_stack(stack) for stack in diff.stacks],
         "findingsNew": [machine.of_finding(one) for one in diff.found],
         "findingsGone": [machine.of_finding(one) for one in diff.gone],
     }
 
 
-def _of_stack(stack: StackDiff) -> dict[str, Any]:
+def of_stack(stack: StackDiff) -> dict[str, Any]:
+    """Return what differs in one stack as plain values."""
     return {
         "stack": stack.stack,
         "rights": [
