@@ -433,8 +433,7 @@ def _request(program: Program, stacks: Sequence[str], modes: Sequence[str], edit
         path = program.stack_file(stack)
         file = stack_file.read(path) if path.is_file() else None
         config, secrets = configuration(program, file, missing)
-        for edit in edits:
-            runs.append({"stack": stack, "config": edit(config), "secrets": secrets})
+        runs.extend({"stack": stack, "config": edit(config), "secrets": secrets} for edit in edits)
     return {
         "project": program.project,
         "organization": "organization",
