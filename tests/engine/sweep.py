@@ -3,69 +3,111 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import shutil
 import sys
 import tempfile
 import time
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .conftest import WITHOUT_ENGINE
-from .faults import SCENARIOS, targets
+from .faults import SCENARIOS, Target, targets
 from .harness import REGIONS, Deployment, Lab, laboratory
+
+Job = tuple[str, Target]
+"""A scenario, and the resource that it happens to."""
+LINES = 10
+"""Where there is no terminal to draw a bar on, so many lines tell how far it is."""
 
 
 def main(stacks: list[str]) -> int:
-    """Sweep these stacks, or all; the number of broken requirements, at most 1."""
+    """Sweep these stacks, or all; 1 where a requirement broke."""
     console = Console()
     if shutil.which("pulumi") is None:
         console.print(f"Nothing was done: {WITHOUT_ENGINE}", highlight=False)
         return 1
-    os.environ["PULUMI_ERROR_OUTPUT_STRING"] = "true"
-    # The SDK complains of programs that a killed engine leaves behind.
-    warnings.simplefilter("ignore")
-    logging.disable(logging.CRITICAL)
     began, played, broken = time.monotonic(), 0, 0
-    with tempfile.TemporaryDirectory() as temporary, laboratory(Path(temporary) / "home") as lab:
-        for stack in stacks or list(REGIONS):
-            done, problems = _sweep(console, lab, stack, Path(temporary) / stack)
-            played, broken = played + done, broken + problems
+    for stack in stacks or list(REGIONS):
+        done, problems = _sweep(console, stack)
+        played, broken = played + done, broken + problems
     console.print(f"{played} faults played, {broken} broke a requirement, {time.monotonic() - began:.0f} seconds")
     return min(broken, 1)
 
 
-def _sweep(console: Console, lab: Lab, stack: str, folder: Path) -> tuple[int, int]:
-    settled = Deployment(lab, folder / "settled", stack)
-    first = settled.up()
-    if first.error:
-        console.print(f"{stack} does not come up at all: {first.error}", markup=False)
-        return 1, 1
-    plan = [(target, scenario) for scenario in SCENARIOS for target in targets(settled)]
+def _sweep(console: Console, stack: str) -> tuple[int, int]:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     broken = 0
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
+    # Each process has an engine, doubles and a deployed stack of its own.
+    with (
+        multiprocessing.get_context("spawn").Pool(initializer=_Worker.start, initargs=(stack,)) as pool,
+        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
+    ):
+        plan = pool.apply(_Worker.plan)
         task = progress.add_task(stack, total=len(plan))
-        for number, (target, scenario) in enumerate(plan):
-            progress.update(task, description=f"{stack}: {scenario}: {target.label}")
-            problems = list(SCENARIOS[scenario](lab, settled, target, folder / str(number)))
-            problems += [f"the doubles could not answer: {each}" for each in lab.cloud.defects]
-            lab.cloud.defects.clear()
-            lab.cloud.faults.clear()
-            shutil.rmtree(folder / str(number))
+        for number, (label, problems) in enumerate(pool.imap_unordered(_Worker.play, plan), 1):
+            progress.update(task, description=f"{stack}: {label}", advance=1)
+            if not console.is_terminal and number % max(1, len(plan) // LINES) == 0:
+                console.print(f"{stack}: {number} of {len(plan)}")
             for each in problems:
                 broken += 1
-                progress.console.print(f"{scenario}: {target.label}: {each}", markup=False, highlight=False)
-            progress.advance(task)
+                console.print(f"{stack}: {label}: {each}", markup=False, highlight=False)
     return len(plan), broken
+
+
+class _Worker:
+    """One process of the sweep."""
+
+    lab: Lab
+    settled: Deployment
+    folder: Path
+    error: str
+    open = ExitStack()
+
+    @classmethod
+    def start(cls, stack: str) -> None:
+        """Start the doubles and deploy the stack."""
+        os.environ["PULUMI_ERROR_OUTPUT_STRING"] = "true"
+        # The SDK complains of programs that a killed engine leaves behind.
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        cls.folder = Path(cls.open.enter_context(tempfile.TemporaryDirectory()))
+        cls.lab = cls.open.enter_context(laboratory(cls.folder / "home"))
+        cls.settled = Deployment(cls.lab, cls.folder / "settled", stack)
+        cls.error = cls.settled.up().error
+
+    @classmethod
+    def plan(cls) -> list[Job]:
+        """Every scenario with every resource.
+
+        Raises:
+            SystemExit: the stack does not come up at all.
+        """
+        # Not where the process starts: the pool would start one after the other.
+        if cls.error:
+            raise SystemExit(f"{cls.settled.name} does not come up at all: {cls.error}")
+        return [(scenario, target) for scenario in SCENARIOS for target in targets(cls.settled)]
+
+    @classmethod
+    def play(cls, job: Job) -> tuple[str, list[str]]:
+        """Play one; what it was, and the requirements that broke."""
+        scenario, target = job
+        folder = cls.folder / "played"
+        try:
+            problems = list(SCENARIOS[scenario](cls.lab, cls.settled, target, folder))
+        except Exception as error:  # noqa: BLE001 one that cannot be played to its end must not hide the others
+            problems = [f"{type(error).__name__}: {error}"]
+        problems += [f"the doubles could not answer: {each}" for each in cls.lab.cloud.defects]
+        cls.lab.cloud.defects.clear()
+        cls.lab.cloud.faults.clear()
+        shutil.rmtree(folder)
+        return f"{scenario}: {target.label}", problems
 
 
 if __name__ == "__main__":
