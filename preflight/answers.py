@@ -687,11 +687,11 @@ def _chain(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _decoded(facts: Facts) -> dict[str, Any]:
+def documents(text: str) -> list[dict[str, Any]]:
     """Parse a YAML text as pulumi-kubernetes does; pulumi itself depends on PyYAML, so the interpreter has it."""
     import yaml
 
-    return {"result": [item for item in yaml.safe_load_all(facts.given("text")) if isinstance(item, dict)]}
+    return [item for item in yaml.safe_load_all(text) if isinstance(item, dict)]
 
 
 _LOOK_UPS: dict[str, Callable[[Facts], dict[str, Any]]] = {
@@ -706,7 +706,8 @@ _LOOK_UPS: dict[str, Callable[[Facts], dict[str, Any]]] = {
     "aws:index/getPartition:getPartition": _partition,
     "aws:index/getRegion:getRegion": _region,
     "aws:ssm/getParameter:getParameter": _parameter,
-    "kubernetes:yaml:decode": _decoded,
+    "kubernetes:helm:template": lambda _: {"result": []},
+    "kubernetes:yaml:decode": lambda f: {"result": documents(f.given("text"))},
     "tls:index/getCertificate:getCertificate": _chain,
 }
 

@@ -358,7 +358,8 @@ def _ports(graph: Graph) -> Iterator[tuple[str, str, str]]:
 def _limits(recording: Recording, graph: Graph) -> Iterator[str]:
     """Yield what no reading of the program can tell, with the names that it concerns here."""
     yield "what exists already or has drifted, and what AWS would refuse: quotas, rights, names that are taken"
-    packaged = sorted({f"{resource.type} {resource.name}" for resource in graph.resources.values() if resource.remote})
+    hidden = [one for one in graph.resources.values() if one.remote and not graph.children(one.urn)]
+    packaged = sorted({f"{resource.type} {resource.name}" for resource in hidden})
     if packaged:
         yield f"what packaged components make inside: {', '.join(packaged)}"
     charts = sorted({r.name for r in graph.resources.values() if r.type.startswith("kubernetes:helm.sh/")})

@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import contextvars
 import gc
+import glob
 import heapq
 import importlib.metadata
 import importlib.util
@@ -93,6 +94,9 @@ INVOKE_RESPONSE: Any = getattr(resource_pb2, "ResourceInvokeResponse", None) or 
 STACK_TYPE = "pulumi:pulumi:Stack"
 REFERENCE_TYPE = "pulumi:pulumi:StackReference"
 GET_RESOURCE = "pulumi:pulumi:getResource"
+CHART_TYPE = "kubernetes:helm.sh/v3:Chart"
+RENDER = "kubernetes:helm:template"
+YAML_TYPES = ("kubernetes:yaml/v2:ConfigFile", "kubernetes:yaml/v2:ConfigGroup")
 
 
 def servicers() -> list[Any]:
@@ -288,11 +292,41 @@ class Monitor(pulumi_mocks.MockMonitor):
             # Nothing is known of what a packaged component returns. A failed result is the protocol's way to make
             # every output unknown; None, the alternative, trips a program that takes its outputs apart.
             self._keep(record, "", inputs)
+            if request.type in YAML_TYPES:
+                self._unpack(record, bare(inputs))
             return respond(resource_pb2.RegisterResourceResponse, urn=urn, result=1)
         made = made or answers.Answer(f"{request.name}-{facts.hex(8)}")
         if request.type == "pulumi:providers:aws":
             self._place(urn, facts)
         return self._answer(record, request, made, names, facts)
+
+    def _unpack(self, record: dict[str, Any], inputs: dict[str, Any]) -> None:
+        """Record the objects of YAML that the Kubernetes provider unpacks itself, as far as it is here and known."""
+        texts = [inputs.get("yaml")]
+        for pattern in [inputs.get("file"), *(inputs.get("files") or ())]:
+            if isinstance(pattern, str) and "://" not in pattern and pattern != UNKNOWN:
+                paths = sorted(glob.glob(pattern))  # noqa: PTH207 Path.glob takes no absolute pattern
+                texts += [Path(path).read_text(encoding="utf-8") for path in paths]
+        found = [
+            one for text in texts if isinstance(text, str) and UNKNOWN not in text for one in answers.documents(text)
+        ]
+        for item in [*found, *(inputs.get("objs") or ())]:
+            for one in item.get("items", ()) if str(item.get("kind")).endswith("List") else [item]:
+                self._packed(record, one)
+
+    def _packed(self, record: dict[str, Any], inputs: dict[str, Any]) -> None:
+        metadata = inputs.get("metadata") or {}
+        version = str(inputs.get("apiVersion"))
+        type_ = f"kubernetes:{version if '/' in version else 'core/' + version}:{inputs.get('kind')}"
+        place = [str(metadata[key]) for key in ("namespace", "name") if key in metadata]
+        name = f"{record['name']}:{'/'.join(place)}"
+        urn = self.make_urn(record["urn"], type_, name)
+        facts = self._facts(urn, type_, name, inputs, "")
+        made = answers.computed(facts)
+        own = {"urn": urn, "type": type_, "name": name, "parent": record["urn"], "custom": True, "remote": False}
+        provider = record["provider"] or record["providers"].get("kubernetes", "")
+        self.recorded[urn] = {**record, **own, "inputs": inputs, "provider": provider, "propertyDependencies": {}}
+        self._keep(self.recorded[urn], made.id, {**facts.inputs, **made.outputs})
 
     def _answer(self, record: dict[str, Any], request: Any, made: Any, names: dict[str, Any], facts: Any) -> Any:
         inputs = record["inputs"]
@@ -374,7 +408,20 @@ class Monitor(pulumi_mocks.MockMonitor):
         elif answer is None:
             answer, origin = answers.stand_in(shape, facts), "stand-in"
         self._note(request.tok, args, answer, origin)
+        if request.tok == RENDER:
+            self._rendered(json.loads(args["jsonOpts"]))
         return INVOKE_RESPONSE(**{"return": struct_of(answer)})
+
+    def _rendered(self, options: dict[str, Any]) -> None:
+        """Keep what a helm.v3.Chart installs: it registers itself without inputs and has the provider render it."""
+        for record in self.recorded.values():
+            if (record["type"], record["name"]) == (CHART_TYPE, options.get("release_name")):
+                record["inputs"] = {
+                    "name": record["name"],
+                    "chart": options.get("chart") or options.get("path"),
+                    **{key: options[key] for key in ("namespace", "version", "values") if options.get(key)},
+                }
+                record["provider"] = record["providers"].get("kubernetes", "")
 
     def Call(self, request: Any) -> Any:  # noqa: N802
         """Answer a method of a resource with a stand-in, as nobody is there to run it."""

@@ -13,7 +13,7 @@ from preflight.graph import Graph, Resource, reveal
 
 SERVICE_ACCOUNT = "kubernetes:core/v1:ServiceAccount"
 ADDON = "aws:eks/addon:Addon"
-RELEASES = ("kubernetes:helm.sh/v3:Release", "kubernetes:helm.sh/v4:Chart")
+RELEASES = ("kubernetes:helm.sh/v3:Release", "kubernetes:helm.sh/v4:Chart", "kubernetes:helm.sh/v3:Chart")
 
 # Kinds with pods, and where in the object their pod spec is.
 _POD_SPECS = {

@@ -254,7 +254,9 @@ def born_in_apply(stack: Stack) -> Iterator[Hit]:
 
 
 def _only_in(graph: Graph, other: Graph) -> list[Resource]:
-    return [one for urn, one in graph.resources.items() if urn not in other.resources]
+    """What one run has and the other has not, without what a packaged component makes: that it may do when it can."""
+    packaged = {urn for urn, one in graph.resources.items() if one.remote}
+    return [one for urn, one in graph.resources.items() if urn not in other.resources and one.parent not in packaged]
 
 
 @rule(
