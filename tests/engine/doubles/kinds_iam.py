@@ -19,7 +19,11 @@ def _make_attachment(world: World, thing: Thing) -> None:
 
 def _provider_outputs(world: World, inputs: Mapping[str, Json]) -> dict[str, Json]:
     host = inputs["url"].removeprefix("https://")
-    return {"url": host, "arn": world.arn("iam", f"oidc-provider/{host}", global_=True)}
+    return {
+        "url": host,
+        "arn": world.arn("iam", f"oidc-provider/{host}", global_=True),
+        "thumbprintLists": inputs.get("thumbprintLists", ["9e99a48a9960b14926bb7f3b02e22da2b0ab7280"]),
+    }
 
 
 def _provider_problems(inputs: dict[str, Json]) -> Iterator[tuple[str, str]]:

@@ -162,7 +162,8 @@ KINDS: dict[str, Kind] = {
     VPC: Kind(
         "vpc-{hex}",
         "ec2:vpc/{id}",
-        outputs=lambda world, _: {
+        outputs=lambda world, inputs: {
+            "enableDnsHostnames": inputs.get("enableDnsHostnames", False),
             "defaultNetworkAclId": f"acl-{world.new_hex(17)}",
             "defaultRouteTableId": f"rtb-{world.new_hex(17)}",
             "defaultSecurityGroupId": f"sg-{world.new_hex(17)}",
