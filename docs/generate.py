@@ -112,7 +112,7 @@ def rule_reference() -> str:
         topics.setdefault(rule.check.__module__, []).append(rule)
     lines = ["# Rules", "", _ABOUT_RULES, ""]
     for module, rules in topics.items():
-        lines += [f"## {module.rpartition('.')[2].capitalize()}", "", _first_line(module), ""]
+        lines += [f"## {module.rpartition('.')[2].replace('_', ' ').capitalize()}", "", _first_line(module), ""]
         lines += ["| rule | severity | it fires when |", "|---|---|---|"]
         lines += [f"| [`{rule.id}`](#{rule.id}) | {rule.severity} | {_cell(rule.title)} |" for rule in rules] + [""]
     for rules in topics.values():

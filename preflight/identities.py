@@ -322,6 +322,14 @@ class Wiring:
                     found[way.role_arn] = way
         return list(found.values())
 
+    def wires(self, workload: Workload) -> list[Way]:
+        """Return the roles that a workload's account is bound to by IRSA or Pod Identity."""
+        return self._wires((self._home(workload.resource), workload.namespace, workload.account))
+
+    def _wires(self, key: _Key) -> list[Way]:
+        wires = self.accounts[key].wires if key in self.accounts else []
+        return [self._judge(wire, *key[1:]) for wire in wires]
+
     def kiam_way(self, kiam: Kiam, pods: Pods) -> Way:
         """Say which role Kiam gives to some pods, or why it gives them none."""
         role_arn = kiam.resolve(pods.role)
@@ -345,38 +353,38 @@ class Wiring:
 
     def kiam_server(self, kiam: Kiam) -> Way:
         """Say which role Kiam's server has before it assumes that of a pod, and whether it gets it."""
-        server = kiam.server
+        server, wanted = kiam.server, kiam.server_role_arn
         if server is None:
             return Way("Kiam", "", _unseen("there is no Kiam server", undecided=False), kiam.resource)
         callers = self.kiam_callers(kiam)
         refused = next((way for way in callers if not way.decision.admitted), None)
-        wanted = kiam.server_role_arn
-        if refused or not callers or not wanted:
-            if not wanted and (server.version or (4, 1)) >= (4, 1):
-                return Way(
-                    "Kiam", "", _unseen("the server ends without --assume-role-arn", undecided=False), server.resource
-                )
-            unknown = Way(
-                "Kiam", wanted, _unseen("the program makes none of the nodes of Kiam's server"), server.resource
-            )
-            return refused or next(iter(callers), unknown)
+        if not wanted and (not server.version or server.version >= (4, 1)):
+            decision = _unseen("Kiam's server ends without --assume-role-arn", undecided=False)
+        elif refused:
+            decision = refused.decision
+        elif not callers:
+            decision = _unseen("the program makes neither a role for Kiam's server nor the nodes that it runs on")
+        elif not wanted:
+            return callers[0]
+        else:
+            steps = self.steps(callers, wanted)
+            decision = next((one for one in steps if not one.admitted), steps[0])
+        return Way("Kiam", wanted, decision, server.resource, self.roles.get(wanted), tuple(self.policies[wanted]))
+
+    def steps(self, callers: Sequence[Way], wanted: str) -> list[Decision]:
+        """Decide for each role that Kiam's server may have of itself whether it may assume the one it is told to."""
         role = self.roles.get(wanted)
         if role is None:
-            decision = _unseen(f"the program does not make the server's role {wanted}")
-            return Way("Kiam", wanted, decision, server.resource)
-        steps = [self.step(f"the role {_short(way.role_arn)} of Kiam's server", way.role_arn, role) for way in callers]
-        decision = next((one for one in steps if not one.admitted), steps[0])
-        return Way("Kiam", wanted, decision, server.resource, role, tuple(self.policies[wanted]))
+            return [_unseen(f"the program does not make the server's role {wanted}") for _ in callers]
+        return [self.step(f"the role {_short(way.role_arn)} of Kiam's server", way.role_arn, role) for way in callers]
 
     def kiam_callers(self, kiam: Kiam) -> list[Way]:
         """Return the roles that the server's pods have of themselves: by IRSA, else those of their nodes."""
         server = kiam.server
         if server is None:
             return []
-        key = (self._home(server.resource), server.namespace, server.account)
-        wires = self.accounts[key].wires if key in self.accounts else []
-        if wires:
-            return [self._judge(wire, server.namespace, server.account) for wire in wires]
+        if wires := self._wires((self._home(server.resource), server.namespace, server.account)):
+            return wires
         if kiam.nodes and not kiam.server_nodes:
             reason = "no node group takes the pods of Kiam's server"
             return [Way("node role", "", _unseen(reason, undecided=False), server.resource)]

@@ -7,10 +7,12 @@ chart makes of them. Flags, defaults and decisions are those of https://github.c
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal, cast
 
+from preflight.grants import normal_form
 from preflight.graph import Graph, Resource
 from preflight.nodes import Nodes, node_groups
 from preflight.policies import Cause, Decision, Miss, refusal
@@ -305,6 +307,27 @@ def installations(graph: Graph) -> list[Kiam]:
         Kiam(graph=graph, agent=kinds.get("agent"), server=kinds.get("server")) for kinds in by_provider.values()
     ]
     return found + objects
+
+
+def first_steps(graph: Graph, node_role_arn: str) -> set[str]:
+    """Return the policies that let a node's role become Kiam's server and nothing else: ARNs, and URNs of inline ones.
+
+    Empty where no server runs on the nodes with this role.
+    """
+    servers = {
+        kiam.server_role_arn
+        for kiam in installations(graph)
+        if kiam.server_role_arn and node_role_arn in {nodes.role_arn for nodes in kiam.server_nodes}
+    }
+    found: set[str] = set()
+    for policy in graph.of_type("aws:iam/policy:Policy", "aws:iam/rolePolicy:RolePolicy") if servers else ():
+        values = properties(policy)
+        with suppress(ValueError):  # a document that IAM would refuse lets nobody become anything
+            grants = normal_form(text(values, "policy"))
+            if grants and all(grant[:3] == ("Allow", "sts:assumerole", grant[2]) for grant in grants):
+                targets = {grant[2] for grant in grants}
+                found |= {text(values, "arn") or policy.urn} if targets <= servers else set()
+    return found
 
 
 def permits(expression: str, role_arn: str, *, strict: bool = True) -> bool:

@@ -1,12 +1,12 @@
 """One module a topic; every rule has an id, a severity, a message and a fix."""
 
 from preflight.finding import Finding
-from preflight.rules import cluster, hygiene, identity, ingress, order
+from preflight.rules import cluster, hygiene, identity, ingress, kiam, kiam_certificates, order
 from preflight.rules.rule import Rule, Stack
 
 RULES: dict[str, Rule] = {
     made.id: made
-    for topic in (identity, ingress, cluster, order, hygiene)
+    for topic in (identity, ingress, cluster, order, hygiene, kiam, kiam_certificates)
     for made in vars(topic).values()
     if isinstance(made, Rule)
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from preflight.graph import Resource
+from preflight.kiam import first_steps
 from preflight.rules.eks import ALB_CHART, Cluster, Estate, Object, Release, estate, many
 from preflight.rules.rule import Hit, Stack, rule
 from preflight.workloads import RELEASES, properties, text, workloads
@@ -352,7 +353,9 @@ def rights_before_use(stack: Stack) -> Iterator[Hit]:
         for one in found.graph.of_type("aws:eks/fargateProfile:FargateProfile")
     ]
     for resource, name, role in users:
-        if missed := _missed(found, resource, found.rights_of(role) if role else []):
+        kiam = first_steps(found.graph, role)  # a right of pods, which come after the node
+        rights = [one for one in found.rights_of(role) if not kiam & {one.urn, text(properties(one), "policyArn")}]
+        if missed := _missed(found, resource, rights if role else []):
             yield Hit(
                 resource=resource,
                 message=f"{name} waits for its role and not for {_names(missed)}.",
