@@ -509,10 +509,13 @@ class _Names:
     @cached_property
     def _labels(self) -> dict[str, str]:
         labels: dict[str, str] = {}
-        # A component hands out what the resources below it got; it is theirs.
-        for resource in sorted(self._graph.resources.values(), key=lambda one: not one.custom):
+        # A component of the program hands out what the resources below it got, or what it was given itself.
+        made = (one for one in self._graph.resources.values() if one.custom or one.remote)
+        for resource in sorted(made, key=lambda one: not one.custom):
             for path, value in made_up(resource).items():
-                labels.setdefault(value, f"{{{resource.name}.{path}}}")
+                # Without a digit it is a word that somebody else may use too, such as --output in a kubeconfig.
+                if any(map(str.isdigit, value)):
+                    labels.setdefault(value, f"{{{resource.name}.{path}}}")
         return labels
 
     def _text(self, text: str) -> str:

@@ -39,7 +39,7 @@ def resource(type_, name, inputs=None, outputs=None, **other):
         "providers": {},
         "inputs": inputs,
         "outputs": {**inputs, **(outputs or {})},
-        "id": f"made-up-id-of-{name}",
+        "id": f"made-up-id-0123-of-{name}",
         "dependencies": [],
         "propertyDependencies": {},
         "protect": None,
@@ -173,6 +173,15 @@ def test_a_create_only_input_replaces():
     assert "Replaced, by the table of 20" in text(found), "whose word it is must be said, with its date"
 
 
+def test_a_job_with_another_pod_is_a_new_job():
+    def job(image):
+        return resource("kubernetes:batch/v1:Job", "once", {"spec": {"template": {"spec": {"image": image}}}})
+
+    assert [(one.kind, one.because) for one in compare([job("a")], [job("b")]).resources] == [
+        ("replaced", ("spec.template",))
+    ]
+
+
 def test_writing_a_providers_default_down_replaces_nothing():
     found = compare([resource(ROLE, "app")], [resource(ROLE, "app", {"path": "/"})])
     moved_away = compare([resource(ROLE, "app")], [resource(ROLE, "app", {"path": "/apps/"})])
@@ -270,6 +279,24 @@ def test_a_made_up_value_is_shown_as_what_it_stands_for():
     )
 
     assert told(found)["a"] == ("changed", [("mapPublic", "at {one.id}", "at {two.id}")])
+
+
+def test_what_a_component_was_given_is_shown_as_it_is():
+    component = resource("own:index:Cluster", "cluster", outputs={"name": "main-2027"}, custom=False, id="")
+
+    found = compare(
+        [component, resource(VPC, "a", {"tag": "b"})], [component, resource(VPC, "a", {"tag": "main-2027"})]
+    )
+
+    assert told(found)["a"] == ("changed", [("tag", "b", "main-2027")])
+
+
+def test_a_word_that_stands_in_an_output_too_is_shown_as_it_is():
+    cluster = resource(VPC, "cluster", outputs={"arguments": ["--output"]})
+
+    found = compare([cluster, resource(VPC, "a", {"run": "x"})], [cluster, resource(VPC, "a", {"run": "x --output y"})])
+
+    assert told(found)["a"] == ("changed", [("run", "x", "x --output y")])
 
 
 def test_the_folder_of_the_program_is_no_difference():
