@@ -1,18 +1,7 @@
 import pulumi
 import pulumi_aws as aws
 
-from components import (
-    Cluster,
-    ClusterArgs,
-    DemoApp,
-    DemoAppArgs,
-    IngressStack,
-    IngressStackArgs,
-    Network,
-    NetworkArgs,
-    OidcIrsa,
-    OidcIrsaArgs,
-)
+import components
 from settings import load_settings
 
 settings = load_settings()
@@ -28,9 +17,9 @@ aws_provider = aws.Provider(
 
 # The settings refuse a section without the one that it is built on.
 if settings.network and settings.cluster:
-    network = Network(
+    network = components.Network(
         "network",
-        NetworkArgs(
+        components.NetworkArgs(
             settings=settings.network,
             region=settings.region,
             cluster_name=settings.cluster.name,
@@ -38,9 +27,9 @@ if settings.network and settings.cluster:
             protect=settings.protect,
         ),
     )
-    cluster = Cluster(
+    cluster = components.Cluster(
         "cluster",
-        ClusterArgs(
+        components.ClusterArgs(
             settings=settings.cluster,
             region=settings.region,
             vpc_id=network.vpc_id,
@@ -50,9 +39,9 @@ if settings.network and settings.cluster:
             protect=settings.protect,
         ),
     )
-    irsa = OidcIrsa(
+    irsa = components.OidcIrsa(
         "irsa",
-        OidcIrsaArgs(
+        components.OidcIrsaArgs(
             settings=settings.cluster.oidc,
             issuer_url=cluster.issuer_url,
             cluster=cluster.target,
@@ -68,11 +57,12 @@ if settings.network and settings.cluster:
     pulumi.export("publicSubnetIds", network.public_subnet_ids)
     pulumi.export("privateSubnetIds", network.private_subnet_ids)
     role_arns = {"node": cluster.node_role_arn, **irsa.role_arns}
+    ingress = None
 
     if settings.ingress:
-        ingress = IngressStack(
+        ingress = components.IngressStack(
             "ingress",
-            IngressStackArgs(
+            components.IngressStackArgs(
                 settings=settings.ingress,
                 cluster=cluster.target,
                 vpc_id=network.vpc_id,
@@ -83,9 +73,9 @@ if settings.network and settings.cluster:
         role_arns["loadBalancerController"] = ingress.controller_role_arn
 
         if settings.demo:
-            demo = DemoApp(
+            demo = components.DemoApp(
                 "demo",
-                DemoAppArgs(
+                components.DemoAppArgs(
                     settings=settings.demo,
                     cluster=cluster.target,
                     ingress_class=ingress.ingress_class,
@@ -93,4 +83,18 @@ if settings.network and settings.cluster:
                 ),
             )
             pulumi.export("url", demo.url)
+
+    if settings.kiam:
+        kiam = components.KiamAlternative(
+            "kiam",
+            components.KiamAlternativeArgs(
+                settings=settings.kiam,
+                cluster=cluster.target,
+                node_groups=settings.cluster.node_groups,
+                server_node_role=cluster.node_roles[settings.kiam.server_node_group],
+                identities=irsa,
+                cert_manager_ready=ingress.cert_manager_ready if ingress else [],
+            ),
+        )
+        role_arns |= {"kiamServer": kiam.server_role_arn, **kiam.role_arns}
     pulumi.export("roleArns", role_arns)

@@ -17,6 +17,7 @@ import iam_policies
 from components.cluster import ADDON_IDENTITIES, ClusterSettings
 from components.demo_app import DemoSettings
 from components.ingress_stack import CERT_MANAGER_NAMESPACE, IngressSettings
+from components.kiam_alternative import CA_BUNDLES, KiamSettings, own_label
 from components.network import NetworkSettings, zones_outside
 from components.pod_role import AccountName, IdentitySettings
 from components.regions import is_region, partition_of
@@ -54,6 +55,7 @@ class StackSettings(Section):
     )
     ingress: IngressSettings | None = Field(default=None, description="Load balancer controller, cert-manager.")
     demo: DemoSettings | None = Field(default=None, description="A web page behind an ALB.")
+    kiam: KiamSettings | None = Field(default=None, description="Kiam, which is abandoned: docs/kiam.md.")
 
 
 # What a section cannot be built without; a network without a cluster would be built for nobody.
@@ -63,6 +65,7 @@ REQUIRED_SECTIONS = {
     "identities": "cluster",
     "ingress": "cluster",
     "demo": "ingress",
+    "kiam": "cluster",
 }
 
 
@@ -191,23 +194,25 @@ def _contradictions(settings: StackSettings) -> Iterator[Problem]:
                     allowed=", ".join(network.zones),
                     change="choose among these, or add the zone to network.zones",
                 )
-        if network.nat == "none" and ingress is not None:
+        needy = " and ".join(f"`{name}`" for name in ("ingress", "kiam") if getattr(settings, name) is not None)
+        if network.nat == "none" and needy:
             yield Problem(
                 path="network.nat",
-                what="no way out to the public registries that the charts of `ingress` come from",
+                what=f"no way out to the public registries that charts and images of {needy} come from",
                 value="none",
-                allowed="single, per-zone; none without `ingress`",
+                allowed=f"single, per-zone; none without {needy}",
                 change="set network.nat to single",
             )
     yield from _contradictions_of_identities(settings)
+    yield from _contradictions_of_kiam(settings)
     taken = {"default", "kube-system"}
     if ingress is not None:
         taken |= {account.namespace for account in ingress.accounts}
         taken |= {CERT_MANAGER_NAMESPACE} if ingress.cert_manager is not None else set()
     wanted = [("demo.namespace", demo.namespace)] if demo is not None else []
     wanted += [
-        (f"identities.{key}.createNamespace", ServiceAccountRef.parse(key).namespace)
-        for key, identity in settings.identities.items()
+        (f"{path}.createNamespace", ServiceAccountRef.parse(key).namespace)
+        for path, key, identity in _identities(settings)
         if identity.create_namespace
     ]
     for path, namespace in wanted:
@@ -222,6 +227,16 @@ def _contradictions(settings: StackSettings) -> Iterator[Problem]:
             )
 
 
+def _identities(settings: StackSettings) -> Iterator[tuple[str, str, IdentitySettings]]:
+    """Every identity with its path in the stack file and its account, those of Kiam's workloads too."""
+    yield from ((f"identities.{key}", key, identity) for key, identity in settings.identities.items())
+    if settings.kiam is not None:
+        yield from (
+            (f"kiam.workloads.{key}.identity", key, workload.identity)
+            for key, workload in settings.kiam.workloads.items()
+        )
+
+
 def _contradictions_of_identities(settings: StackSettings) -> Iterator[Problem]:
     """What is wrong between an identity and the rest of the stack."""
     owners: dict[str, str] = {}
@@ -229,12 +244,14 @@ def _contradictions_of_identities(settings: StackSettings) -> Iterator[Problem]:
         owners |= {str(account): f"add-on {name}" for name, (account, _) in ADDON_IDENTITIES.items()}
     if settings.ingress is not None:
         owners |= {str(account): "section `ingress`" for account in settings.ingress.accounts}
+    if settings.kiam is not None:
+        owners |= {str(account): "section `kiam`" for account in settings.kiam.accounts}
     partition = partition_of(settings.region)
-    for key, identity in settings.identities.items():
+    for where, key, identity in _identities(settings):
         for account in (key, *identity.also_accounts):
             if account in owners:
                 yield Problem(
-                    path=f"identities.{key}",
+                    path=where,
                     what=f"two identities for one account: {owners[account]} has it already",
                     value=account,
                     allowed="one identity an account",
@@ -245,7 +262,7 @@ def _contradictions_of_identities(settings: StackSettings) -> Iterator[Problem]:
             _, of_partition, _, _, owner, _ = arn.split(":", 5)
             if of_partition != partition:
                 yield Problem(
-                    path=f"identities.{key}.{field}",
+                    path=f"{where}.{field}",
                     what=f"an ARN of another partition than region {settings.region}",
                     value=arn,
                     allowed=f"arn:{partition}:...",
@@ -253,7 +270,7 @@ def _contradictions_of_identities(settings: StackSettings) -> Iterator[Problem]:
                 )
             elif field != "targetRoleArn" and owner not in ("aws", settings.expected_account_id or owner):
                 yield Problem(
-                    path=f"identities.{key}.{field}",
+                    path=f"{where}.{field}",
                     what="an ARN of another account than the role's",
                     value=arn,
                     allowed=f"account {settings.expected_account_id}, which is expectedAccountId",
@@ -262,7 +279,7 @@ def _contradictions_of_identities(settings: StackSettings) -> Iterator[Problem]:
         for name, parameters in identity.policies.items():
             yield from (
                 Problem(
-                    path=f"identities.{key}.policies.{name}{separator}{problem.parameter}",
+                    path=f"{where}.policies.{name}{separator}{problem.parameter}",
                     what=problem.what,
                     value=problem.value,
                     allowed=problem.allowed,
@@ -270,6 +287,102 @@ def _contradictions_of_identities(settings: StackSettings) -> Iterator[Problem]:
                 )
                 for problem in iam_policies.check_parameters(name, parameters, partition)
                 for separator in ("." if problem.parameter else "",)
+            )
+
+
+def _contradictions_of_kiam(settings: StackSettings) -> Iterator[Problem]:
+    """What is wrong between Kiam and the rest of the stack."""
+    kiam, cluster = settings.kiam, settings.cluster
+    if kiam is None or cluster is None:
+        return
+    for name, group in cluster.node_groups.items():
+        if group.operating_system not in CA_BUNDLES:
+            yield Problem(
+                path=f"cluster.nodeGroups.{name}.operatingSystem",
+                what="a node image that Kiam's mounts are not known for",
+                value=group.operating_system,
+                allowed=", ".join(CA_BUNDLES),
+                change="change the image, or leave Kiam first",
+            )
+    servers = f"cluster.nodeGroups.{kiam.server_node_group}"
+    nodes = cluster.node_groups.get(kiam.server_node_group)
+    if nodes is None:
+        yield Problem(
+            path="kiam.serverNodeGroup",
+            what="a node group that the cluster does not have",
+            value=kiam.server_node_group,
+            allowed=", ".join(cluster.node_groups),
+            change="add a group for the servers alone, with labels, taints and ownRole",
+        )
+    else:
+        if own_label(cluster.node_groups, kiam.server_node_group) is None:
+            yield Problem(
+                path=f"{servers}.labels",
+                what="nodes of Kiam's servers without a label of their own",
+                value=json.dumps(nodes.labels),
+                allowed="a label that no other node group has: it keeps servers in and agents out",
+                change="add one such as example.com/kiam: server",
+            )
+        if not nodes.keeps_pods_away:
+            yield Problem(
+                path=f"{servers}.taints",
+                what="nodes of Kiam's servers that other pods may run on, from where they could become the server",
+                value=json.dumps([taint.model_dump() for taint in nodes.taints]),
+                allowed="a taint with NoSchedule or NoExecute",
+                change="add one such as {key: example.com/kiam, value: server}",
+            )
+        if kiam.server_credentials == "node" and not nodes.own_role:
+            yield Problem(
+                path=f"{servers}.ownRole",
+                what="nodes of Kiam's servers with the role of all nodes, each of which could become the server",
+                value="false",
+                allowed="true; false with kiam.serverCredentials: irsa",
+                change="set ownRole: true",
+            )
+    if kiam.tls == "cert-manager" and (settings.ingress is None or settings.ingress.cert_manager is None):
+        yield Problem(
+            path="kiam.tls",
+            what="certificates by cert-manager without cert-manager",
+            value=kiam.tls,
+            allowed="generated, existing; cert-manager beside ingress.certManager",
+            change="add ingress.certManager, or choose generated",
+        )
+    partition = partition_of(settings.region)
+    if partition == "aws-eusc":
+        yield Problem(
+            path="kiam",
+            what="a partition whose STS Kiam cannot find: it asks sts.<region>.amazonaws.com",
+            value=settings.region,
+            allowed="regions of the partitions aws, aws-cn and aws-us-gov",
+            change="use section `identities`",
+        )
+    for key, workload in kiam.workloads.items():
+        where = f"kiam.workloads.{key}"
+        if workload.role_arn is not None:
+            _, of_partition, _, _, owner, _ = workload.role_arn.split(":", 5)
+            if of_partition != partition:
+                yield Problem(
+                    path=f"{where}.roleArn",
+                    what=f"an ARN of another partition than region {settings.region}",
+                    value=workload.role_arn,
+                    allowed=f"arn:{partition}:...",
+                    change=f"name a role in {partition}",
+                )
+            elif workload.external_id is None and owner != settings.expected_account_id:
+                yield Problem(
+                    path=f"{where}.externalId",
+                    what="a role of another account without an external id, by which its owner tells who wants it",
+                    value=workload.role_arn,
+                    allowed="externalId; none for a role of expectedAccountId",
+                    change="add the externalId that the role's trust demands, or set expectedAccountId",
+                )
+        elif not f"{workload.identity.path}{workload.identity.role_name or ''}".startswith(kiam.assumable):
+            yield Problem(
+                path=f"{where}.identity.path",
+                what="a role that Kiam's servers may not take",
+                value=f"{workload.identity.path}{workload.identity.role_name or ''}",
+                allowed=f"{kiam.assumable}..., which is kiam.assumable",
+                change="set path and roleName so, or change kiam.assumable",
             )
 
 

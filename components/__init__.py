@@ -10,6 +10,7 @@ from components.ingress_stack import (
     IngressStackArgs,
     LoadBalancerControllerSettings,
 )
+from components.kiam_alternative import KiamAlternative, KiamAlternativeArgs, KiamSettings, KiamWorkloadSettings
 from components.network import Network, NetworkArgs, NetworkSettings
 from components.oidc_irsa import OidcIrsa, OidcIrsaArgs, OidcSettings
 from components.pod_role import IdentitySettings, PodRole, PodRoleArgs
@@ -28,6 +29,10 @@ __all__ = [
     "IngressSettings",
     "IngressStack",
     "IngressStackArgs",
+    "KiamAlternative",
+    "KiamAlternativeArgs",
+    "KiamSettings",
+    "KiamWorkloadSettings",
     "LoadBalancerControllerSettings",
     "Network",
     "NetworkArgs",

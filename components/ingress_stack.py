@@ -82,6 +82,8 @@ class IngressStack(pulumi.ComponentResource):
 
     controller_role_arn: pulumi.Output[str]
     ingress_class: str
+    cert_manager_ready: list[pulumi.Resource]
+    """Whatever makes an object of cert-manager depends on these; empty without it."""
     ready: list[pulumi.Resource]
     """Whatever makes a Service or an Ingress depends on these: made earlier it hangs, destroyed later it leaks a load
     balancer."""
@@ -99,10 +101,10 @@ class IngressStack(pulumi.ComponentResource):
                 opts=pulumi.ResourceOptions(parent=self, provider=cluster.kubernetes_provider),
             )
 
-        wait_for: list[pulumi.Resource] = [*args.network_ready]
+        self.cert_manager_ready = []
         if settings.cert_manager is not None:
             cert_manager_namespace = namespace(CERT_MANAGER_NAMESPACE)
-            wait_for.append(
+            self.cert_manager_ready.append(
                 release(
                     name,
                     versions.CERT_MANAGER,
@@ -158,7 +160,7 @@ class IngressStack(pulumi.ComponentResource):
                 "createIngressClassResource": False,
             },
             webhook_ports={"controller-webhook": CONTROLLER_WEBHOOK_PORT},
-            wait_for=[*wait_for, *identity.ready],
+            wait_for=[*args.network_ready, *self.cert_manager_ready, *identity.ready],
         )
         ingress_class = kubernetes.networking.v1.IngressClass(
             f"{name}-class",

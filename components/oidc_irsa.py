@@ -88,6 +88,8 @@ class OidcIrsa(pulumi.ComponentResource):
     """Without scheme, as condition keys have it."""
     role_arns: dict[str, pulumi.Output[str]]
     """By `namespace/account`."""
+    namespaces: dict[str, kubernetes.core.v1.Namespace]
+    """Those made here, by name."""
 
     def __init__(self, name: str, args: OidcIrsaArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("eks-foundation:index:OidcIrsa", name, None, opts)
@@ -120,39 +122,62 @@ class OidcIrsa(pulumi.ComponentResource):
             ),
         )
 
-        accounts = {key: ServiceAccountRef.parse(key) for key in args.identities}
-        namespaces = {
-            namespace: kubernetes.core.v1.Namespace(
-                f"{name}-{namespace}",
-                metadata=kubernetes.meta.v1.ObjectMetaArgs(name=namespace),
-                opts=pulumi.ResourceOptions(parent=self, provider=args.cluster.kubernetes_provider),
-            )
-            for namespace in sorted(
-                {accounts[key].namespace for key, identity in args.identities.items() if identity.create_namespace}
-            )
-        }
-        self.role_arns = {
-            key: PodRole(
-                # A namespace has no dot, so unlike with a hyphen no two accounts share a name.
-                f"{name}-{key.replace('/', '.')}",
-                PodRoleArgs(
-                    settings=identity,
-                    account=accounts[key],
-                    region=args.cluster.region,
-                    aws_provider=args.cluster.aws_provider,
-                    oidc_provider_arns=[provider.arn],
-                    cluster_name=args.cluster.name,
-                    cluster_ready=args.cluster.ready,
-                    kubernetes_provider=args.cluster.kubernetes_provider,
-                    wait_for=[namespaces[accounts[key].namespace]] if accounts[key].namespace in namespaces else [],
-                ),
-                opts=pulumi.ResourceOptions(parent=self),
-            ).role_arn
-            for key, identity in args.identities.items()
-        }
         self.provider_arn = provider.arn
         self.issuer = provider.arn.apply(issuer_of)
+        self._name, self._cluster = name, args.cluster
+        self.namespaces = {}
+        for namespace in sorted(
+            {ServiceAccountRef.parse(key).namespace for key, each in args.identities.items() if each.create_namespace}
+        ):
+            self.namespace(namespace)
+        self.role_arns = {key: self.pod_role(key, identity).role_arn for key, identity in args.identities.items()}
         self.register_outputs({"provider_arn": self.provider_arn, "issuer": self.issuer, "role_arns": self.role_arns})
+
+    def namespace(self, namespace: str) -> kubernetes.core.v1.Namespace:
+        """The namespace of this name among those of the identities; made at the first call."""
+        if namespace not in self.namespaces:
+            self.namespaces[namespace] = kubernetes.core.v1.Namespace(
+                f"{self._name}-{namespace}",
+                metadata=kubernetes.meta.v1.ObjectMetaArgs(name=namespace),
+                opts=pulumi.ResourceOptions(parent=self, provider=self._cluster.kubernetes_provider),
+            )
+        return self.namespaces[namespace]
+
+    def pod_role(
+        self,
+        key: str,
+        identity: IdentitySettings,
+        *,
+        admitted_role_arns: Sequence[pulumi.Input[str]] = (),
+        by_account: bool = True,
+    ) -> PodRole:
+        """Make the role of one more identity, where it also is when section `identities` declares it.
+
+        Args:
+            key: `namespace/account`.
+            identity: its settings.
+            admitted_role_arns: roles that may take it besides.
+            by_account: whether its mechanism admits the account yet; without, only those roles may take it.
+        """
+        account = ServiceAccountRef.parse(key)
+        own_namespace = self.namespaces.get(account.namespace)
+        return PodRole(
+            # A namespace has no dot, so unlike with a hyphen no two accounts share a name.
+            f"{self._name}-{key.replace('/', '.')}",
+            PodRoleArgs(
+                settings=identity,
+                account=account,
+                region=self._cluster.region,
+                aws_provider=self._cluster.aws_provider,
+                oidc_provider_arns=[self.provider_arn] if by_account else [],
+                admitted_role_arns=admitted_role_arns,
+                cluster_name=self._cluster.name,
+                cluster_ready=self._cluster.ready,
+                kubernetes_provider=self._cluster.kubernetes_provider if by_account else None,
+                wait_for=[own_namespace] if own_namespace is not None else [],
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
 
 
 def top_thumbprint(chain: Sequence[tuple[bool, str]]) -> str:

@@ -21,7 +21,13 @@ from components import versions
 from components.regions import partition_of
 from components.section import Section, refuse
 from components.service_account import ServiceAccountRef, is_pattern
-from components.trust import pod_identity_statement, policy_text, trust_text, web_identity_statements
+from components.trust import (
+    pod_identity_statement,
+    policy_text,
+    role_statement,
+    trust_text,
+    web_identity_statements,
+)
 
 ROLE_ARN_ANNOTATION = "eks.amazonaws.com/role-arn"
 """What the webhook in an EKS cluster reads on an account to hand its pods a role."""
@@ -34,6 +40,13 @@ ROLE_HASH_ANNOTATION = "eks-foundation/role"
 # https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html
 IRSA_VARIABLE = "AWS_WEB_IDENTITY_TOKEN_FILE"
 POD_IDENTITY_VARIABLE = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
+
+# The session's ARN is arn:aws:sts::<account>:assumed-role/<role>/<session>.
+ROLE_CHECK = (
+    'found=$(aws sts get-caller-identity --query Arn --output text) || exit 1; echo "$found"; '
+    'case "$found" in *":assumed-role/$EXPECTED_ROLE/"*) ;; *) echo "expected $EXPECTED_ROLE" >&2; exit 1 ;; esac'
+)
+"""A shell script that fails unless STS says that its pod is the role of this name."""
 
 # Quotas: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 LONGEST_POLICY = 6144
@@ -228,6 +241,8 @@ class PodRoleArgs:
     aws_provider: aws.Provider
     oidc_provider_arns: Sequence[pulumi.Input[str]] = ()
     """IRSA: the providers of the clusters whose accounts are admitted, beside those of the settings."""
+    admitted_role_arns: Sequence[pulumi.Input[str]] = ()
+    """Roles that may take this one too, whatever the mechanism, such as the server of Kiam."""
     cluster_name: str | None = None
     """Pod Identity: the cluster whose accounts are bound to the role."""
     kubernetes_provider: kubernetes.Provider | None = None
@@ -243,7 +258,8 @@ class PodRoleArgs:
         Raises:
             ValueError: the mechanism has no OIDC provider, or no cluster, to work with.
         """
-        if self.settings.uses_irsa and not (self.oidc_provider_arns or self.settings.oidc_provider_arns):
+        admitted = (*self.oidc_provider_arns, *self.settings.oidc_provider_arns, *self.admitted_role_arns)
+        if self.settings.uses_irsa and not admitted:
             raise ValueError(
                 f"the role of {self.account} has nothing to trust: mechanism {self.settings.mechanism} without an OIDC "
                 "provider; allowed: irsa with oidc_provider_arns, pod-identity with cluster_name; pass one of them"
@@ -290,11 +306,11 @@ class PodRole(pulumi.ComponentResource):
         cluster_name = args.cluster_name
         child = pulumi.ResourceOptions(parent=self, provider=args.aws_provider)
 
-        def trust(provider_arns: Sequence[str]) -> str:
+        def trust(provider_arns: Sequence[str], role_arns: Sequence[str]) -> str:
             statements = web_identity_statements(args.accounts, provider_arns, settings.loose_subjects)
             if settings.uses_pod_identity and cluster_name is not None:
                 statements += [pod_identity_statement(account, cluster_name) for account in args.accounts]
-            return trust_text(statements)
+            return trust_text([*statements, *map(role_statement, role_arns)])
 
         providers = [*args.oidc_provider_arns, *settings.oidc_provider_arns] if settings.uses_irsa else []
         role = aws.iam.Role(
@@ -305,7 +321,7 @@ class PodRole(pulumi.ComponentResource):
             description=settings.description or f"Taken by {args.account}",
             max_session_duration=settings.session_hours * 3600,
             permissions_boundary=settings.permissions_boundary,
-            assume_role_policy=pulumi.Output.all(*providers).apply(trust),
+            assume_role_policy=pulumi.Output.all(providers, args.admitted_role_arns).apply(lambda arns: trust(*arns)),
             tags=settings.tags or None,
             # A fixed name cannot stand beside itself.
             opts=pulumi.ResourceOptions(
@@ -475,12 +491,7 @@ def _probe(
     It is retried for about six minutes: a role or an association that was just made is not known everywhere at once.
     """
     image = versions.PROBE_IMAGE
-    # The session's ARN is arn:aws:sts::<account>:assumed-role/<role>/<session>.
-    script = (
-        f': "${{{variable}:?nothing put it into this pod}}"; '
-        'found=$(aws sts get-caller-identity --query Arn --output text) || exit 1; echo "$found"; '
-        'case "$found" in *":assumed-role/$EXPECTED_ROLE/"*) ;; *) echo "expected $EXPECTED_ROLE" >&2; exit 1 ;; esac'
-    )
+    script = f': "${{{variable}:?nothing put it into this pod}}"; {ROLE_CHECK}'
     return kubernetes.batch.v1.Job(
         name,
         metadata=kubernetes.meta.v1.ObjectMetaArgs(namespace=account.namespace),

@@ -93,6 +93,20 @@ def service_statement(service: str) -> dict[str, object]:
     return {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
 
 
+def role_statement(role_arn: str) -> dict[str, object]:
+    """Admit exactly this role.
+
+    IAM keeps the role's unique id and not the ARN: if the role is deleted and made again under its name, the trust
+    admits nobody until it is saved once more.
+    """
+    return {"Effect": "Allow", "Principal": {"AWS": role_arn}, "Action": "sts:AssumeRole"}
+
+
+def assume_statement(*role_arns: str) -> dict[str, object]:
+    """The right to take these roles, or those that match a pattern with `*`."""
+    return {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": list(role_arns)}
+
+
 def policy_text(statements: Sequence[Mapping[str, object]]) -> str:
     """The JSON text of a policy document with these statements."""
     return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})

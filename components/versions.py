@@ -68,11 +68,13 @@ class Chart:
     crds: tuple[str, ...]
     """The custom resource definitions that come with it, by name."""
     source: Source
+    app: str | None = None
+    """The version of what the chart installs; None where chart and program are numbered alike, with or without v."""
 
     @property
     def app_version(self) -> str:
-        """The version of what the chart installs: both projects number chart and program alike, with or without v."""
-        return f"v{self.version.removeprefix('v')}"
+        """The version of what the chart installs, with v."""
+        return self.app or f"v{self.version.removeprefix('v')}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +195,18 @@ CERT_MANAGER = Chart(
     ),
 )
 """Changes its custom resources with every release of the chart, and keeps them on uninstall if told so."""
+
+KIAM = Chart(
+    chart="kiam",
+    # The last there will be: the project was abandoned on 2023-10-09. The chart's own default is image v4.0.
+    version="6.1.2",
+    repository="https://uswitch.github.io/kiam-helm-charts/charts",
+    policy=None,
+    crds=(),
+    source=Source(address="https://github.com/uswitch/kiam/tree/v4.2/helm/kiam", read=_READ),
+    app="v4.2",
+)
+"""Whether repository and image can still be pulled is not known: `kiam.chart` takes another address."""
 
 DEMO_IMAGE = Image(
     # renovate: datasource=docker depName=public.ecr.aws/nginx/nginx-unprivileged

@@ -46,31 +46,36 @@ def stack_schema(project: str = "eks-foundation") -> dict[str, Any]:
 
 
 def configuration_table() -> str:
-    """The configuration table: a row per key, sections indented by their path."""
+    """The configuration table: a row per key, sections by their path; one that stands in two places once."""
     schema = StackSettings.model_json_schema(by_alias=True)
     rows = ["| key | type | default | what it is |", "|---|---|---|---|"]
-    for path, field, required in _fields(schema, schema):
+    for path, field, required in _fields(schema, schema, set()):
         default = "**required**" if required else _default(field)
         rows.append(f"| `{path}` | {_type(field)} | {default} | {field.get('description', '').replace('|', '/')} |")
     return "\n".join(rows)
 
 
 def _fields(
-    schema: dict[str, Any], model: dict[str, Any], path: str = ""
+    schema: dict[str, Any], model: dict[str, Any], listed: set[str], path: str = ""
 ) -> Iterator[tuple[str, dict[str, Any], bool]]:
     for key, field in model.get("properties", {}).items():
         yield f"{path}{key}", field, key in model.get("required", [])
-        for inner, separator in _models(schema, field):
-            yield from _fields(schema, inner, f"{path}{key}{separator}")
+        for reference, separator in _references(field):
+            if reference not in listed:
+                listed.add(reference)
+                inner = schema["$defs"][reference.rsplit("/", 1)[-1]]
+                yield from _fields(schema, inner, listed, f"{path}{key}{separator}")
 
 
-def _models(schema: dict[str, Any], field: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    choices = [field, *field.get("anyOf", []), *field.get("allOf", [])]
-    for choice in choices:
-        if "$ref" in choice:
-            yield schema["$defs"][choice["$ref"].rsplit("/", 1)[-1]], "."
-        if isinstance(choice.get("additionalProperties"), dict) and "$ref" in choice["additionalProperties"]:
-            yield schema["$defs"][choice["additionalProperties"]["$ref"].rsplit("/", 1)[-1]], ".*."
+def _references(field: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for choice in [field, *field.get("anyOf", []), *field.get("allOf", [])]:
+        for inner, separator in (
+            (choice, "."),
+            (choice.get("additionalProperties"), ".*."),
+            (choice.get("items"), ".*."),
+        ):
+            if isinstance(inner, dict) and "$ref" in inner:
+                yield inner["$ref"], separator
 
 
 def _type(field: dict[str, Any]) -> str:
@@ -90,7 +95,7 @@ def _type(field: dict[str, Any]) -> str:
 
 def _default(field: dict[str, Any]) -> str:
     default = field.get("default")
-    return "" if default in (None, {}, []) or isinstance(default, dict) else f"`{json.dumps(default).strip(chr(34))}`"
+    return "" if default in (None, "", {}, []) or isinstance(default, dict) else f"`{json.dumps(default).strip(chr(34))}`"
 
 
 def readme_with_table(readme: str) -> str:

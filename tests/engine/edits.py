@@ -61,7 +61,8 @@ def _kubernetes_minor(deployment: Deployment) -> None:
 
 
 def _rename_component(deployment: Deployment) -> None:
-    path, tail = "__main__.py", "            protect=settings.protect,\n        ),\n    )\n    cluster = Cluster("
+    path = "__main__.py"
+    tail = "            protect=settings.protect,\n        ),\n    )\n    cluster = components.Cluster("
     deployment.edit(path, 'Network(\n        "network",', 'Network(\n        "vpc",')
     alias = '        pulumi.ResourceOptions(aliases=[pulumi.Alias(name="network")]),\n'
     deployment.edit(path, tail, tail.replace("        ),\n    )", f"        ),\n{alias}    )"))
