@@ -815,7 +815,7 @@ def describe(problem: BaseException, raised: Raised, directory: Path, stack: str
         )
         return {"kind": "refused", "message": message, "traceback": [], "paths": []}
     else:
-        message = f"{type(problem).__name__}: {problem}"
+        message = _said(problem, raised)
     if isinstance(problem, SyntaxError) and problem.filename:
         shown = _shown(Path(problem.filename), directory)
         lines.append(f"{shown}:{problem.lineno}: {(problem.text or '').strip()}")
@@ -823,6 +823,17 @@ def describe(problem: BaseException, raised: Raised, directory: Path, stack: str
         packages = [frame for frames in causes for frame in frames if "site-packages" in frame.filename]
         lines = [f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}" for frame in packages[-3:]]
     return {"kind": "failed", "message": message, "traceback": lines, "paths": []}
+
+
+def _said(problem: BaseException, raised: Raised) -> str:
+    """Return what an exception says: of those that pulumi wraps the one that the program's lines led to."""
+    origin = next(
+        (one for one in _causes(problem) if any(_is_own(Path(f.filename)) for f in raised.frames(one))), problem
+    )
+    resources = re.findall(r"While processing resource: '([^']*)'", str(problem))
+    where = f" (an input of resource {resources[-1]})" if resources else ""
+    # Addresses of objects differ from run to run and tell nobody anything.
+    return re.sub(r", value <[^>]* at 0x[0-9a-f]+>", "", f"{type(origin).__name__}: {origin}{where}")
 
 
 def _causes(problem: BaseException) -> list[BaseException]:
