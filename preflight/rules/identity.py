@@ -112,9 +112,13 @@ def _remedy(identity: Identity, way: Way, fix: str) -> str:
     """What to write for one account, where that can be said from its wire."""
     subject = f"{_SUBJECT}{identity.namespace}:{identity.account}"
     wanted = [text for miss in way.decision.misses for text in miss.wanted if text.startswith(_SUBJECT)]
-    if way.decision.cause in (Cause.VALUE, Cause.WILDCARD) and wanted:
-        return f"Write {subject} as subject in the trust policy, or give the role to the account of {wanted[0]}."
-    return fix
+    if way.decision.cause not in (Cause.VALUE, Cause.WILDCARD) or not wanted:
+        return fix
+    change = f"Write {subject} as subject in the trust policy"
+    if way.decision.cause is Cause.WILDCARD:
+        return f"{change}, or move the pattern under StringLike."
+    other = wanted[0].removeprefix(_SUBJECT).split(":")
+    return f"{change}, or give the role to the account {'/'.join(other)}." if len(other) == 2 else f"{change}."
 
 
 irsa_role_arn = rule(
