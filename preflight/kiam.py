@@ -205,8 +205,9 @@ class Kiam:
 
     @cached_property
     def namespaces(self) -> Mapping[str, Resource]:
-        """The namespaces of its cluster that the program makes or patches, by name."""
+        """What the program makes or patches of its cluster's namespaces, by name; with the annotation first."""
         made = [one for one in self.graph.of_type(*_NAMESPACES) if self.covers(one)]
+        made.sort(key=lambda one: PERMITTED in _mapping(at(properties(one), "metadata", "annotations")))
         return {text(properties(one), "metadata", "name") or one.name: one for one in made}
 
     def permitted(self, namespace: str) -> str | None:
@@ -250,10 +251,12 @@ class Kiam:
             return "there is no Kiam agent"
         if agent.flag("iptables") in {"", "true"} and "iptables" in agent.flags:
             interface = agent.flag("host-interface")
-            caught = interface == "eni+" or re.fullmatch(r"!\w+\+?", interface)
-            return (
-                "" if caught else f"the agent catches what comes in from {interface or 'no interface'}, and pods do not"
-            )
+            charts = {text(properties(one), "chart").rpartition("/")[2] for one in self.graph.of_type(*RELEASES)}
+            pods = {"eni+", *(_INTERFACES[chart] for chart in charts & _INTERFACES.keys())}
+            if interface in pods or re.fullmatch(r"!\w+\+?", interface):
+                return ""
+            allowed = " or ".join(sorted(pods))
+            return f"the agent catches what comes in by {interface or 'no interface'}, and pods come by {allowed}"
         return "the agent adds no iptables rule, so nothing leads metadata requests to it"
 
     def admits(self, pods: Pods) -> Decision:
