@@ -95,7 +95,7 @@ def _type(field: dict[str, Any]) -> str:
 
 def _default(field: dict[str, Any]) -> str:
     default = field.get("default")
-    return "" if default in (None, "", {}, []) or isinstance(default, dict) else f"`{json.dumps(default).strip(chr(34))}`"
+    return "" if default in (None, "", []) or isinstance(default, dict) else f"`{json.dumps(default).strip(chr(34))}`"
 
 
 def readme_with_table(readme: str) -> str:

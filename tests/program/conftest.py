@@ -92,6 +92,8 @@ class Cloud(pulumi.runtime.Mocks):
                 "clusterSecurityGroupId": "sg-control-plane",
                 "oidcProviderUrl": f"https://{ISSUER}",
             }
+        if args.typ.startswith("tls:"):
+            outputs |= {key: f"{key} of {args.name}" for key in ("privateKeyPem", "certRequestPem", "certPem")}
         if kind == "Ingress":
             outputs["status"] = {"loadBalancer": {"ingress": [{"hostname": "demo.example.com"}]}}
         return f"{args.name}-id", outputs
