@@ -257,3 +257,36 @@ def test_the_wheel_checks_a_foreign_program_without_this_repository(tmp_path):
     assert (checked.returncode, checked.stderr) == (1, ""), checked.stderr
     assert checked.stdout.startswith("<!DOCTYPE html>"), "templates and tables are in the wheel"
     assert missing([rule for rule, _ in WIRES.values()], checked.stdout) == []
+
+
+GUIDE = (ROOT / "docs/any-program.md").read_text(encoding="utf-8")
+
+
+def block(language: str, heading: str) -> str:
+    """A block of code of the guide, below a heading."""
+    return GUIDE.split(f"\n## {heading}\n")[1].split(f"```{language}\n")[1].split("```")[0]
+
+
+def test_the_commands_of_the_guide_run(preflight, tmp_path, monkeypatch):
+    shutil.copytree(MISWIRED, tmp_path / "my-program")
+    (tmp_path / "my-program/Pulumi.fixed.yaml").rename(tmp_path / "my-program/Pulumi.dev.yaml")
+    monkeypatch.chdir(tmp_path)
+    for git in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "A program"]):
+        identity = ["-c", "user.name=A", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", *identity, *git], check=True)  # noqa: S603, S607
+    codes = {line: preflight(*line.split()[1:])[0] for line in block("sh", "Run").splitlines()}
+    assert len(codes) == 4
+    assert set(codes.values()) == {0}, codes
+
+
+def test_the_file_of_the_guide_supplies_what_it_says(tmp_path, preflight):
+    folder = tmp_path / "shapes/program"
+    shutil.copytree(SHAPES.parent, folder.parent)
+    (folder / "preflight.toml").write_text(block("toml", "What it is told: `preflight.toml`"))
+    recordings = program.record(folder, ["raises", "unset", "references"], ["update"])
+    assert [one["error"] for one in recordings] == [None, None, None]
+    assert inputs(recordings[0], "SecurityGroup")["database"]["description"] == "database.example.com"
+    assert recordings[1]["outputs"] == {"owner": "platform"}
+    assert recordings[2]["outputs"]["vpcId"] == "vpc-0123456789abcdef0"
+    _, said, _ = preflight("-C", folder, "check", "loops", "--as-of", "2026-11-22")
+    assert "1 waived" in said, said
