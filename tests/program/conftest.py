@@ -123,20 +123,21 @@ class Monitor(MockMonitor):
 Program = Callable[[], Any]
 
 
+def run_program(program: Program, *, preview: bool = False) -> Recording:
+    """Run a function as a Pulumi program and give what it registered."""
+    cloud = Cloud()
+    monitor = Monitor(cloud)
+    pulumi.runtime.set_mocks(cloud, project="eks-foundation", stack="test", preview=preview, monitor=monitor)
+
+    @pulumi.runtime.test
+    def started() -> None:
+        program()
+
+    started()
+    return monitor.recording
+
+
 @pytest.fixture
 def run() -> Callable[..., Recording]:
     """Run a function as a Pulumi program and give what it registered."""
-
-    def run_program(program: Program, *, preview: bool = False) -> Recording:
-        cloud = Cloud()
-        monitor = Monitor(cloud)
-        pulumi.runtime.set_mocks(cloud, project="eks-foundation", stack="test", preview=preview, monitor=monitor)
-
-        @pulumi.runtime.test
-        def started() -> None:
-            program()
-
-        started()
-        return monitor.recording
-
     return run_program
