@@ -58,14 +58,19 @@ class Settled:
     refreshed: Outcome
 
 
-@pytest.fixture(scope="session")
-def settled(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Settled:
-    """The dev stack: previewed, deployed, deployed again, refreshed. Tests branch it and leave it as it is."""
-    deployment = Deployment(lab, tmp_path_factory.mktemp("settled") / "dev")
+def settle(lab: Lab, folder: Path, stack: str) -> Settled:
+    """Preview a stack, deploy it, deploy it again, refresh it."""
+    deployment = Deployment(lab, folder, stack)
     day = [deployment.preview(), deployment.up(), deployment.up(), deployment.refresh()]
     for command, outcome in zip(("preview", "up", "second up", "refresh"), day, strict=True):
-        assert not outcome.error, f"{command} of the dev stack has to succeed: {outcome.error}"
+        assert not outcome.error, f"{command} of stack {stack} has to succeed: {outcome.error}"
     return Settled(deployment, *day)
+
+
+@pytest.fixture(scope="session")
+def settled(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Settled:
+    """The dev stack after its first day. Tests branch it and leave it as it is."""
+    return settle(lab, tmp_path_factory.mktemp("settled") / "dev", "dev")
 
 
 @pytest.fixture

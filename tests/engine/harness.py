@@ -40,8 +40,11 @@ from .doubles.world import World
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ("__main__.py", "settings.py", "components", "iam_policies", "Pulumi.yaml")
-REGIONS = {"dev": "ap-northeast-2"}
-"""Of each stack file."""
+REGIONS = {
+    file.name.split(".")[1]: YAML().load(file)["config"]["eks-foundation:region"]
+    for file in sorted(ROOT.glob("Pulumi.*.yaml"))
+}
+"""Of each stack that has a file."""
 
 
 class _Pulumi(automation.PulumiCommand):

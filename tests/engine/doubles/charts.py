@@ -85,6 +85,8 @@ CHARTS = {
         ),
         calls_itself=True,
     ),
+    # Makes the accounts of its servers and agents itself, whatever the values say.
+    "kiam": Chart(),
     "external-dns": Chart(
         account=lambda values: (
             _at(values, "serviceAccount.create", True),

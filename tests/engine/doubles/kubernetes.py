@@ -212,6 +212,9 @@ class Kubernetes(Provider):
             version = item.type.split(":")[1]
             if (version, kind) not in kube.definitions:
                 raise RefusedError(f'no matches for kind "{kind}" in version "{version}"')
+        patched = _patched(item.type)
+        if patched != item.type and not kube.find(patched, item.namespace, item.name):
+            raise RefusedError(f'{kind.removesuffix("Patch")} "{item.name}" not found')
         if item.namespace and not kube.find(NAMESPACE, "", item.namespace):
             raise RefusedError(f'namespaces "{item.namespace}" not found')
         for release in kube.of_type(RELEASE):
@@ -398,7 +401,12 @@ def _is_custom(resource_type: str) -> bool:
 
 def _in_namespace(kube: Kube, resource_type: str) -> bool:
     _, version, kind = resource_type.split(":")
-    return kube.definitions.get((version, kind), resource_type not in CLUSTER_WIDE)
+    return kube.definitions.get((version, kind), _patched(resource_type) not in CLUSTER_WIDE)
+
+
+def _patched(resource_type: str) -> str:
+    """The type of the object that a patch is for; any other type is its own."""
+    return resource_type.removesuffix("Patch")
 
 
 def _server(config: dict[str, Json]) -> str | None:
