@@ -382,6 +382,36 @@ REFUSED = {
         "add `cluster`",
     ),
     "no zones": ({"network__zones": None}, "network.zones", "two or more", "add `zones`"),
+    "a label that is none": (
+        {"cluster__nodeGroups__system__labels": {"a b": "c"}},
+        "cluster.nodeGroups.system.labels.a b",
+        "<domain>/",
+        "example.com/role",
+    ),
+    "a label that no node may give itself": (
+        {"cluster__nodeGroups__system__labels": {"node-role.kubernetes.io/worker": ""}},
+        "cluster.nodeGroups.system.labels.node-role.kubernetes.io/worker",
+        "node.kubernetes.io",
+        "example.com/role",
+    ),
+    "a value of a label that is none": (
+        {"cluster__nodeGroups__system__labels": {"team": "-"}},
+        "cluster.nodeGroups.system.labels.team",
+        "up to 63",
+        "shorten",
+    ),
+    "an effect of a taint that is none": (
+        {"cluster__nodeGroups__system__taints": [{"key": "team", "effect": "NoSchedul"}]},
+        "cluster.nodeGroups.system.taints.0.effect",
+        "'NoSchedule'",
+        "",
+    ),
+    "a taint on every node group": (
+        {"cluster__nodeGroups__system__taints": [{"key": "team"}]},
+        "cluster",
+        "CoreDNS",
+        "add a group",
+    ),
     "no NAT for the charts of ingress": ({"network__nat": "none"}, "network.nat", "single", "set network.nat"),
 }
 
@@ -437,3 +467,247 @@ def test_a_secret_value_never_stands_in_a_message():
         check_settings(stack(expectedAccountId="hunter2"), stack="dev", secret={"expectedAccountId"})
     assert "hunter2" not in str(refusal.value)
     assert json.dumps("hunter2") not in str(refusal.value.problems)
+
+
+KIAM = {
+    "cluster__nodeGroups__kiam-server": {
+        "instanceTypes": ["t3.small"],
+        "minSize": 2,
+        "maxSize": 2,
+        "ownRole": True,
+        "labels": {"example.com/kiam": "server"},
+        "taints": [{"key": "example.com/kiam", "value": "server"}],
+    },
+    "kiam": {"workloads": {"apps/tester": {"identity": {"roleName": "KiamTesterRole", "path": "/kiam/"}}}},
+}
+SERVERS = "cluster__nodeGroups__kiam-server"
+WORKLOAD = "kiam.workloads.apps/tester"
+FAR = "arn:aws:iam::444455556666:role/far"
+
+
+def of_workload(**entry):
+    return {"kiam__workloads": {"apps/tester": entry}}
+
+
+def test_kiam_is_accepted_on_nodes_of_its_own():
+    kiam = check_settings(stack(**KIAM), stack="kiam").kiam
+    assert (kiam.tls, kiam.session_minutes, kiam.refresh_minutes) == ("generated", 60, 20)
+
+
+REFUSED_WITH_KIAM = {
+    "Fargate": ({"cluster__fargateProfiles": {}}, "cluster.fargateProfiles", "nodeGroups", "remove it"),
+    "IPv6": ({"cluster__ipFamily": "ipv6"}, "cluster.ipFamily", "nodeGroups", "remove it"),
+    "a session below the least of STS": ({"kiam__sessionMinutes": 14}, "kiam.sessionMinutes", "15 or more", ""),
+    "a session above the most of a chained role": (
+        {"kiam__sessionMinutes": 61},
+        "kiam.sessionMinutes",
+        "60 or less",
+        "",
+    ),
+    "a renewal before the session begins": (
+        {"kiam__sessionMinutes": 15},
+        "kiam",
+        "refreshMinutes < sessionMinutes",
+        "lower refreshMinutes",
+    ),
+    "alternatives without a group": (
+        {"kiam__permitted": {"apps": "arn:aws:iam::111122223333:role/a|arn:aws:iam::111122223333:role/b"}},
+        "kiam.permitted.apps",
+        "inside a group",
+        "write (arn:aws:iam::111122223333:role/a|",
+    ),
+    "an expression that is none": (
+        {"kiam__permitted": {"apps": "arn:aws:iam::111122223333:role/(a"}},
+        "kiam.permitted.apps",
+        "Go",
+        "mend it",
+    ),
+    "an expression that only Python knows": (
+        {"kiam__permitted": {"apps": "arn:aws:iam::111122223333:role/(?!admin).*"}},
+        "kiam.permitted.apps",
+        "look-around",
+        "write out",
+    ),
+    "an expression about names": (
+        {"kiam__permitted": {"apps": "KiamTesterRole"}},
+        "kiam.permitted.apps",
+        "arn:aws:iam::111122223333:role/",
+        "begin it with the ARN",
+    ),
+    "an expression that permits everything": (
+        {"kiam__permitted": {"apps": ".*"}},
+        "kiam.permitted.apps",
+        "arn:aws:iam::111122223333:role/",
+        "begin it with the ARN",
+    ),
+    "a role of another account without an external id": (
+        of_workload(roleArn=FAR),
+        f"{WORKLOAD}.externalId",
+        "externalId",
+        "add the externalId",
+    ),
+    "a role of another partition": (
+        of_workload(roleArn=FAR.replace("aws", "aws-cn"), externalId="partner"),
+        f"{WORKLOAD}.roleArn",
+        "arn:aws:",
+        "a role in aws",
+    ),
+    "an external id for a role of this stack": (
+        of_workload(externalId="x1", identity={"path": "/kiam/"}),
+        WORKLOAD,
+        "both",
+        "drop",
+    ),
+    "a role that is made here and elsewhere": (
+        of_workload(roleArn=FAR, externalId="partner", identity={"path": "/kiam/"}),
+        WORKLOAD,
+        "roleArn alone",
+        "drop one",
+    ),
+    "the exit of a role that is made elsewhere": (
+        of_workload(roleArn=FAR, externalId="partner", exit="irsa"),
+        WORKLOAD,
+        "changed there",
+        "drop one",
+    ),
+    "a mechanism beside Kiam": (
+        of_workload(identity={"path": "/kiam/", "mechanism": "irsa"}),
+        WORKLOAD,
+        "without mechanism",
+        "write it as exit",
+    ),
+    "an account that section identities has too": (
+        {"identities": {"apps/tester": {}}},
+        f"{WORKLOAD}.identity",
+        "one identity an account",
+        "drop it here or there",
+    ),
+    "a probe before there is an account": (
+        of_workload(identity={"path": "/kiam/", "probe": True}),
+        WORKLOAD,
+        "tester before",
+        "set tester",
+    ),
+    "patterns with the exit to Pod Identity": (
+        of_workload(identity={"path": "/kiam/", "looseSubjects": ["apps/t-*"]}, exit="pod-identity"),
+        WORKLOAD,
+        "exit irsa",
+        "change exit",
+    ),
+    "a role that the servers may not take": (
+        of_workload(identity={"roleName": "KiamTesterRole"}),
+        f"{WORKLOAD}.identity.path",
+        "/kiam/",
+        "kiam.assumable",
+    ),
+    "servers that may take every role": ({"kiam__assumable": "/"}, "kiam.assumable", "not all roles", "in common"),
+    "a mistake in the identity of a workload": (
+        of_workload(identity={"path": "/kiam/", "policies": {"cluster-autoscaler": {}}}),
+        f"{WORKLOAD}.identity.policies.cluster-autoscaler.clusterName",
+        "",
+        "add clusterName",
+    ),
+    "a namespace that another section makes": (
+        {"kiam__workloads": {"demo/tester": {"identity": {"path": "/kiam/", "createNamespace": True}}}},
+        "kiam.workloads.demo/tester.identity.createNamespace",
+        "other than",
+        "drop createNamespace",
+    ),
+    "cert-manager without cert-manager": (
+        {"kiam__tls": "cert-manager", "ingress__certManager": None},
+        "kiam.tls",
+        "generated",
+        "add ingress.certManager",
+    ),
+    "a node image that Kiam is not known on": (
+        {"cluster__nodeGroups__system__operatingSystem": "bottlerocket"},
+        "cluster.nodeGroups.system.operatingSystem",
+        "al2023",
+        "change the image",
+    ),
+    "a node image that is none": (
+        {f"{SERVERS}__operatingSystem": "al2"},
+        "cluster.nodeGroups.kiam-server.operatingSystem",
+        "'al2023' or 'bottlerocket'",
+        "",
+    ),
+    "servers on nodes that are not there": (
+        {"kiam__serverNodeGroup": "kiam"},
+        "kiam.serverNodeGroup",
+        "system, kiam-server",
+        "ownRole",
+    ),
+    "servers on nodes like any other": (
+        {"cluster__nodeGroups__system__labels": {"example.com/kiam": "server"}},
+        "cluster.nodeGroups.kiam-server.labels",
+        "no other node group",
+        "add one",
+    ),
+    "servers on nodes where other pods run": (
+        {f"{SERVERS}__taints": []},
+        "cluster.nodeGroups.kiam-server.taints",
+        "NoSchedule",
+        "add one",
+    ),
+    "servers on nodes with the role of all nodes": (
+        {f"{SERVERS}__ownRole": False},
+        "cluster.nodeGroups.kiam-server.ownRole",
+        "serverCredentials: irsa",
+        "ownRole: true",
+    ),
+    "a chart whose release would have another name": (
+        {"kiam__chart": "./kiam-6.1.2.tgz"},
+        "kiam.chart",
+        "a folder that is called kiam",
+        "rename",
+    ),
+    "metadata routes that are no expression": ({"kiam__metadataRoutes": "("}, "kiam.metadataRoutes", "Go", "mend it"),
+    "the servers' own account among the identities": (
+        {"kiam__serverCredentials": "irsa", "identities": {"kube-system/kiam-server": {}}},
+        "identities.kube-system/kiam-server",
+        "one identity an account",
+        "drop it here or there",
+    ),
+    "no NAT for the images": (
+        {"network__nat": "none", "ingress": None, "demo": None},
+        "network.nat",
+        "none without `kiam`",
+        "set network.nat",
+    ),
+    "a partition whose STS Kiam cannot find": (
+        {"region": "eusc-de-east-1", "network__zones": ["eusc-de-east-1a", "eusc-de-east-1b"]},
+        "kiam",
+        "aws-us-gov",
+        "identities",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", REFUSED_WITH_KIAM)
+def test_a_mistake_with_kiam_is_named_with_its_path_value_choices_and_change(mistake):
+    changes, path, allowed, change = REFUSED_WITH_KIAM[mistake]
+    found = problems(stack(**copy.deepcopy(KIAM), **changes))
+    assert list(found) == [path], "exactly the one mistake is named"
+    assert allowed in found[path].allowed
+    assert change in found[path].change
+    assert found[path].what
+    assert found[path].value
+
+
+def test_servers_that_get_their_role_by_irsa_need_no_role_of_their_nodes():
+    changes = {f"{SERVERS}__ownRole": False, "kiam__serverCredentials": "irsa"}
+    assert check_settings(stack(**copy.deepcopy(KIAM), **changes), stack="kiam").kiam.server_credentials == "irsa"
+
+
+def test_a_role_of_the_expected_account_needs_no_external_id():
+    changes = {"expectedAccountId": "444455556666", **of_workload(roleArn=FAR)}
+    kiam = check_settings(stack(**copy.deepcopy(KIAM), **changes), stack="kiam").kiam
+    assert kiam.workloads["apps/tester"].role_arn == FAR
+
+
+@pytest.mark.parametrize(
+    "expression", ["(arn:a|arn:b)", r"arn:a\|b", "arn:[a|b]", "arn:(a|(b|c))", "arn:[]|]a", "^arn:a$", r"arn:\(a\|b\)"]
+)
+def test_alternatives_inside_a_group_are_accepted(expression):
+    changes = {"kiam__permitted": {"apps": expression}}
+    assert check_settings(stack(**copy.deepcopy(KIAM), **changes), stack="kiam").kiam.permitted == {"apps": expression}
