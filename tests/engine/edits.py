@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from .harness import Deployment
@@ -68,12 +68,8 @@ def _rename_component(deployment: Deployment) -> None:
     deployment.edit(path, tail, tail.replace("        ),\n    )", f"        ),\n{alias}    )"))
 
 
-ADDITIONS = (
-    Edit(
-        "add a node group",
-        _add_node_group,
-        {"create": {"LaunchTemplate cluster-batch", "NodeGroup cluster-batch"}},
-    ),
+ADDING = (
+    Edit("add a node group", _add_node_group, {"create": {"LaunchTemplate cluster-batch", "NodeGroup cluster-batch"}}),
     Edit(
         "add an identity",
         _add_identity,
@@ -87,29 +83,29 @@ ADDITIONS = (
             }
         },
     ),
+    Edit("rename a component with an alias", _rename_component),
 )
-CHANGES = (
+CHANGING = (
     Edit(
         "give nodes larger disks",
         _raise_disk,
         {"update": {"LaunchTemplate cluster-system", "NodeGroup cluster-system"}},
     ),
+    Edit("raise a node group's maximum", _raise_maximum, {"update": {"NodeGroup cluster-system"}}),
     Edit(
         "change a policy's actions",
         _policy_action,
         {"update": {"Policy ingress-controller-aws-load-balancer-controller"}},
     ),
     Edit("change a chart's version", _chart_version, {"update": {"Release ingress-aws-load-balancer-controller"}}),
-)
-ALONE = (
-    Edit("raise a node group's maximum", _raise_maximum, {"update": {"NodeGroup cluster-system"}}),
-    Edit("take larger nodes", _larger_nodes, {"replace": {"NodeGroup cluster-system"}}),
     Edit(
         "go to the next Kubernetes minor",
         _kubernetes_minor,
         {"update": {"Cluster cluster-eks-eksCluster", "NodeGroup cluster-system"}},
     ),
-    Edit("rename a component with an alias", _rename_component),
+)
+REPLACING = (
+    Edit("take larger nodes", _larger_nodes, {"replace": {"NodeGroup cluster-system"}}),
     Edit(
         "add a zone at the end",
         _add_zone,
@@ -127,3 +123,18 @@ ALONE = (
         },
     ),
 )
+
+
+def problems(deployment: Deployment, edits: Sequence[Edit]) -> Iterator[str]:
+    """Make these edits in one pull request; what the preview and the update do beyond what the edits may."""
+    expected: dict[str, set[str]] = {}
+    for edit in edits:
+        edit.apply(deployment)
+        for operation, labels in edit.changes.items():
+            expected.setdefault(operation, set()).update(labels)
+    preview = deployment.preview()
+    if preview.error or preview.changes != expected:
+        yield f"the preview has to show {expected}, shows {preview.changes} {preview.error}"
+    update = deployment.up()
+    if update.error or update.changes != expected:
+        yield f"the update has to make {expected}, makes {update.changes} {update.error}"

@@ -1,4 +1,7 @@
-"""Every fault on every resource of a stack: `make faults`. Prints as it goes; exits 1 where a requirement breaks."""
+"""Every fault on every resource of a stack, and every edit alone: `make faults`.
+
+Prints as it goes; exits 1 where a requirement breaks.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .conftest import WITHOUT_ENGINE
+from .edits import ADDING, CHANGING, REPLACING, problems
 from .faults import SCENARIOS, Target, targets
 from .harness import REGIONS, Deployment, Lab, laboratory
 
-Job = tuple[str, Target]
-"""A scenario, and the resource that it happens to."""
+EDITS = {each.what: each for each in (*ADDING, *CHANGING, *REPLACING)}
+"""They are of the dev stack."""
+Job = tuple[str, Target | None]
+"""A scenario and the resource that it happens to; or an edit."""
 LINES = 10
 """Where there is no terminal to draw a bar on, so many lines tell how far it is."""
 
@@ -36,7 +42,9 @@ def main(stacks: list[str]) -> int:
     for stack in stacks or list(REGIONS):
         done, problems = _sweep(console, stack)
         played, broken = played + done, broken + problems
-    console.print(f"{played} faults played, {broken} broke a requirement, {time.monotonic() - began:.0f} seconds")
+    console.print(
+        f"{played} faults and edits played, {broken} broke a requirement, {time.monotonic() - began:.0f} seconds"
+    )
     return min(broken, 1)
 
 
@@ -50,11 +58,11 @@ def _sweep(console: Console, stack: str) -> tuple[int, int]:
     ):
         plan = pool.apply(_Worker.plan)
         task = progress.add_task(stack, total=len(plan))
-        for number, (label, problems) in enumerate(pool.imap_unordered(_Worker.play, plan), 1):
+        for number, (label, found) in enumerate(pool.imap_unordered(_Worker.play, plan), 1):
             progress.update(task, description=f"{stack}: {label}", advance=1)
             if not console.is_terminal and number % max(1, len(plan) // LINES) == 0:
                 console.print(f"{stack}: {number} of {len(plan)}")
-            for each in problems:
+            for each in found:
                 broken += 1
                 console.print(f"{stack}: {label}: {each}", markup=False, highlight=False)
     return len(plan), broken
@@ -92,22 +100,26 @@ class _Worker:
         # Not where the process starts: the pool would start one after the other.
         if cls.error:
             raise SystemExit(f"{cls.settled.name} does not come up at all: {cls.error}")
-        return [(scenario, target) for scenario in SCENARIOS for target in targets(cls.settled)]
+        edits: list[Job] = [(edit, None) for edit in EDITS] if cls.settled.name == "dev" else []
+        return [*edits, *((scenario, target) for scenario in SCENARIOS for target in targets(cls.settled))]
 
     @classmethod
     def play(cls, job: Job) -> tuple[str, list[str]]:
         """Play one; what it was, and the requirements that broke."""
-        scenario, target = job
+        what, target = job
         folder = cls.folder / "played"
         try:
-            problems = list(SCENARIOS[scenario](cls.lab, cls.settled, target, folder))
+            if target is None:
+                found = list(problems(cls.settled.branch(folder), [EDITS[what]]))
+            else:
+                found = list(SCENARIOS[what](cls.lab, cls.settled, target, folder))
         except Exception as error:  # noqa: BLE001 one that cannot be played to its end must not hide the others
-            problems = [f"{type(error).__name__}: {error}"]
-        problems += [f"the doubles could not answer: {each}" for each in cls.lab.cloud.defects]
+            found = [f"{type(error).__name__}: {error}"]
+        found += [f"the doubles could not answer: {each}" for each in cls.lab.cloud.defects]
         cls.lab.cloud.defects.clear()
         cls.lab.cloud.faults.clear()
         shutil.rmtree(folder)
-        return f"{scenario}: {target.label}", problems
+        return f"{what}: {target.label}" if target else what, found
 
 
 if __name__ == "__main__":
