@@ -9,6 +9,7 @@ import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 import pytest
+from ruamel.yaml import YAML
 
 from components import (
     IdentitySettings,
@@ -619,12 +620,15 @@ def test_the_exit_to_pod_identity_keeps_kiams_way_into_the_role_and_binds_the_ac
 
 
 def commits():
-    """The stack file of kiam as it is, and after each commit."""
+    """The stack file of kiam as it is, and after each commit, the first two as the page writes them."""
+    page = (ROOT / "docs" / "kiam.md").read_text(encoding="utf-8")
+    first, second = (YAML(typ="safe").load(part.split("```")[0]) for part in page.split("```yaml\n")[1:3])
     running = stack_values(ROOT / "Pulumi.kiam.yaml")
     both = copy.deepcopy(running)
-    both["kiam"]["workloads"]["kiam-test/tester"]["exit"] = "irsa"
+    both["kiam"]["workloads"] = first["eks-foundation:kiam"]["workloads"]
     moved = copy.deepcopy(both)
-    moved["identities"] = {"kiam-test/tester": moved["kiam"]["workloads"].pop("kiam-test/tester")["identity"]}
+    moved["kiam"]["workloads"] = second["eks-foundation:kiam"]["workloads"]
+    moved["identities"] = second["eks-foundation:identities"]
     gone = copy.deepcopy(moved)
     del gone["kiam"]
     del gone["cluster"]["nodeGroups"]["kiam-server"]
