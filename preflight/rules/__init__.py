@@ -1,5 +1,7 @@
 """One module a topic; every rule has an id, a severity, a message and a fix."""
 
+from dataclasses import replace
+
 from preflight.finding import Finding
 from preflight.rules import cluster, hygiene, identity, ingress, kiam, kiam_certificates, order
 from preflight.rules.rule import Rule, Stack
@@ -14,5 +16,16 @@ RULES: dict[str, Rule] = {
 
 
 def check(stack: Stack) -> list[Finding]:
-    """Everything that the rules have to say about a stack, sorted."""
-    return sorted(finding for made in RULES.values() for finding in made.findings(stack))
+    """Everything that the rules have to say about a stack, sorted; what several could not judge is said once."""
+    found: list[Finding] = []
+    unjudged: dict[str, list[Finding]] = {}
+    for made in RULES.values():
+        for finding in made.findings(stack):
+            if finding.severity == "note" and not finding.resource:
+                unjudged.setdefault(finding.message, []).append(finding)
+            else:
+                found.append(finding)
+    for message, (first, *more) in unjudged.items():
+        others = f"; nor are {', '.join(each.rule for each in more)}" if more else ""
+        found.append(replace(first, message=message + others))
+    return sorted(found)

@@ -94,3 +94,12 @@ def test_a_preview_alone_gives_notes_and_no_false_alarm(dev):
     stack = dataclasses.replace(dev.stack(), graph=Graph.of(dev.preview), preview=None)
     found = [one for one in check(stack) if one.severity != "note"]
     assert [one.rule for one in found] == [ENDPOINT]
+
+
+def test_a_value_that_stops_several_rules_is_named_once(dev):
+    dev["Ingress demo-ingress"].set("metadata", "annotations", to="04da6b54-80e4-46f7-96ec-b56ff0331ba9")
+    notes = [one for one in dev.findings() if "annotations of demo-ingress" in one.message]
+    assert len(notes) == 1
+    stopped = {rule for rule in RULES if any(one.severity == "note" for one in dev.of(rule))}
+    assert len(stopped) > 1
+    assert {rule for rule in stopped - {notes[0].rule} if rule not in notes[0].message} == set()
