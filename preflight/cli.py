@@ -11,8 +11,10 @@ from typing import Annotated
 import typer
 
 from preflight import program
+from preflight import steps as moving
 from preflight.errors import BadInputError, ProgramFailedError
 from preflight.report import DiffFormat, Format
+from preflight.steps import GuideName, StepsFormat
 
 app = typer.Typer(
     add_completion=False,
@@ -113,6 +115,20 @@ def diff(
     differences.publish(found, form, output)
     if any(finding.severity == "error" for finding in found.found):
         raise typer.Exit(1)
+
+
+@app.command()
+def steps(
+    context: typer.Context,
+    guide: Annotated[GuideName, typer.Argument(help="From where to where.")],
+    stacks: Stacks = None,
+    form: Annotated[StepsFormat, typer.Option("--format", help="What to write.")] = "text",
+) -> None:
+    """Show the ordered steps that move workloads from one mechanism to another, and what each changes."""
+    found = moving.run(context.obj, guide, stacks or ())
+    from preflight.report import journeys
+
+    journeys.publish(found, form)
 
 
 @app.command()
