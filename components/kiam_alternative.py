@@ -66,7 +66,7 @@ def _check_assumable(value: str) -> str:
     return value
 
 
-def _check_expression(value: str) -> str:
+def _check_regexp(value: str) -> str:
     try:
         re.compile(value)
     except re.error as problem:
@@ -77,6 +77,10 @@ def _check_expression(value: str) -> str:
             allowed="the syntax of Go's regexp, without look-around and back references",
             change="write out what is permitted",
         )
+    return value
+
+
+def _check_expression(value: str) -> str:
     if _has_bare_alternative(value):
         refuse(
             "alternatives without a group: Kiam reads a|b as ^a|b$, which permits whatever begins with a",
@@ -108,14 +112,6 @@ def _check_chart(value: str) -> str:
             allowed="https://<chart repository>, oci://<registry>/kiam, or a folder that is called kiam",
             change="rename the folder: the release and the certificates are named after it",
         )
-    return value
-
-
-def _check_routes(value: str) -> str:
-    try:
-        re.compile(value)
-    except re.error as problem:
-        refuse(f"not a regular expression ({problem})", allowed="the syntax of Go's regexp", change="mend it")
     return value
 
 
@@ -201,14 +197,14 @@ class KiamSettings(Section):
     refresh_minutes: Annotated[int, Field(ge=1)] = Field(
         default=20, description="How long before their end they are renewed; the Java SDK v1 wants 15 or more."
     )
-    metadata_routes: Annotated[str, AfterValidator(_check_routes)] | None = Field(
+    metadata_routes: Annotated[str, AfterValidator(_check_regexp)] | None = Field(
         default=None, description="Expression of metadata paths that pods may read beside credentials; none otherwise."
     )
     debug: bool = Field(default=False, description="Log everything, gRPC included.")
     workloads: dict[AccountName, KiamWorkloadSettings] = Field(
         default={}, description="Pods with a role from Kiam, by namespace and the account that they leave with."
     )
-    permitted: dict[Label, Annotated[str, AfterValidator(_check_expression)]] = Field(
+    permitted: dict[Label, Annotated[str, AfterValidator(_check_regexp), AfterValidator(_check_expression)]] = Field(
         default={}, description="Expression of whole ARNs by namespace, for pods that are declared elsewhere."
     )
 
@@ -268,11 +264,22 @@ class KiamAlternativeArgs:
                 "kiam.tls is cert-manager without cert-manager; allowed: cert_manager_ready with its release, another "
                 "kiam.tls; pass IngressStack's cert_manager_ready"
             )
-        if own_label(self.node_groups, self.settings.server_node_group) is None:
+        _ = self.server_label
+
+    @property
+    def server_label(self) -> tuple[str, str]:
+        """What keeps servers on their own nodes and agents away: a label, key and value, of no other node group.
+
+        Raises:
+            ValueError: there is none.
+        """
+        label = own_label(self.node_groups, self.settings.server_node_group)
+        if label is None:
             raise ValueError(
                 f"node group {self.settings.server_node_group} has no label of its own; allowed: a label that no other "
                 "group has, which keeps servers in and agents out; add one"
             )
+        return label
 
 
 class KiamAlternative(pulumi.ComponentResource):
@@ -457,7 +464,7 @@ def _values(
     """
     settings = args.settings
     server_nodes = args.node_groups[settings.server_node_group]
-    label = own_label(args.node_groups, settings.server_node_group) or ("", "")
+    label_key, label_value = args.server_label
 
     def both(part: Literal["server", "agent"], metrics_port: int) -> dict[str, object]:
         return {
@@ -500,7 +507,7 @@ def _values(
                 "nodeAffinity": {
                     "requiredDuringSchedulingIgnoredDuringExecution": {
                         "nodeSelectorTerms": [
-                            {"matchExpressions": [{"key": label[0], "operator": "NotIn", "values": [label[1]]}]}
+                            {"matchExpressions": [{"key": label_key, "operator": "NotIn", "values": [label_value]}]}
                         ]
                     }
                 }
@@ -520,7 +527,7 @@ def _values(
             "probes": {"serverAddress": kiam_tls.PROBE_ADDRESS},
             "sslCertHostPath": CA_BUNDLES[server_nodes.operating_system],
             "priorityClassName": "system-cluster-critical",
-            "nodeSelector": {label[0]: label[1]},
+            "nodeSelector": {label_key: label_value},
             "tolerations": [
                 {"key": taint.key, "operator": "Equal", "value": taint.value, "effect": taint.effect}
                 for taint in server_nodes.taints

@@ -54,7 +54,7 @@ def workload(**changes):
     return {"kiam-test/tester": TESTER.model_copy(update=changes)}
 
 
-def kiam(*, cert_manager=False, identities=None, **settings):
+def kiam(*, cert_manager=False, identities=None, apps=APPS, **settings):
     cluster = stacks.target()
     aws_child = pulumi.ResourceOptions(provider=cluster.aws_provider)
     cert_manager_release = kubernetes.helm.v3.Release(
@@ -74,7 +74,7 @@ def kiam(*, cert_manager=False, identities=None, **settings):
         KiamAlternativeArgs(
             settings=KiamSettings(**{"workloads": workload(), **settings}),
             cluster=cluster,
-            node_groups={"apps": APPS, "kiam-server": SERVERS},
+            node_groups={"apps": apps, "kiam-server": SERVERS},
             server_node_role=aws.iam.Role("server-nodes", assume_role_policy="{}", opts=aws_child),
             identities=irsa,
             cert_manager_ready=[cert_manager_release] if cert_manager else [],
@@ -426,6 +426,12 @@ def test_servers_run_on_their_own_nodes_and_agents_on_all_others(run):
     ]
     assert term["matchExpressions"] == [{"key": LABEL, "operator": "NotIn", "values": ["server"]}]
     assert told["agent"]["tolerations"] == [{"operator": "Exists"}]
+
+
+def test_servers_on_nodes_that_nothing_tells_from_others_are_refused(run):
+    alike = stacks.NODES.model_copy(update={"labels": SERVERS.labels})
+    with pytest.raises(ValueError, match=r"kiam-server has no label of its own; allowed: .*; add one"):
+        run(lambda: kiam(apps=alike))
 
 
 def test_neither_part_is_evicted_before_the_pods_that_need_it(run):
