@@ -349,14 +349,7 @@ def credentials_problem(
 ) -> str | None:
     """Why a pod under this account has no role, or not the right to do this; None where it has."""
     name = cluster.outputs["name"]
-    bound = next(
-        (
-            each
-            for each in world.pointing(POD_IDENTITY, "clusterName", name)
-            if (each.inputs["namespace"], each.inputs["serviceAccount"]) == (namespace, account)
-        ),
-        None,
-    )
+    bound = association_of(world, name, namespace, account)
     arn = bound.inputs["roleArn"] if bound else annotated_arn
     role = world.find(iam.ROLE, "arn", arn)
     if role is None:
@@ -388,6 +381,13 @@ def credentials_problem(
     if action and not iam.allows(world, role.outputs["name"], action):
         return f"AccessDenied: {role.outputs['name']} is not allowed to {action}"
     return None
+
+
+def association_of(world: World, cluster_name: str, namespace: str, account: str) -> Thing | None:
+    """What binds an account to a role by EKS Pod Identity."""
+    found = world.pointing(POD_IDENTITY, "clusterName", cluster_name)
+    wanted = (namespace, account)
+    return next((each for each in found if (each.inputs["namespace"], each.inputs["serviceAccount"]) == wanted), None)
 
 
 def pod_identity_admits(trust: str, cluster_name: str, namespace: str, account: str) -> bool:

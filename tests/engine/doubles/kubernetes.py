@@ -27,6 +27,7 @@ ACCOUNT = balancers.ACCOUNT
 SERVICE = "kubernetes:core/v1:Service"
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
 DAEMON_SET = "kubernetes:apps/v1:DaemonSet"
+JOB = "kubernetes:batch/v1:Job"
 INGRESS = "kubernetes:networking.k8s.io/v1:Ingress"
 INGRESS_CLASS = balancers.INGRESS_CLASS
 
@@ -257,6 +258,7 @@ class Kubernetes(Provider):
             RELEASE: self._install,
             DEPLOYMENT: self._roll_out,
             DAEMON_SET: self._roll_out,
+            JOB: self._run_to_its_end,
             SERVICE: self._find_endpoints,
             INGRESS: self._get_address,
         }
@@ -305,6 +307,32 @@ class Kubernetes(Provider):
         if problems:
             raise _NotReadyError("; ".join(problems))
         return {"status": {"replicas": item.inputs["spec"].get("replicas", 1)}}
+
+    def _run_to_its_end(self, kube: Kube, item: KubeObject) -> dict[str, Json]:
+        """A Job of ours asks STS who it is, and fails unless that is EXPECTED_ROLE, by the mechanism of its command."""
+        world, pod = self.cloud.world, item.inputs["spec"]["template"]["spec"]
+        problems = list(self._pod_problems(kube))
+        account = pod["serviceAccountName"]
+        found = kube.find(ACCOUNT, item.namespace, account)
+        if found is None:
+            problems.append(f'serviceaccount "{account}" not found')
+        annotated = found.inputs["metadata"].get("annotations", {}).get(balancers.ROLE_ANNOTATION) if found else None
+        cluster = kinds_eks.cluster_named(world, kube.cluster_name)
+        bound = kinds_eks.association_of(world, kube.cluster_name, item.namespace, account)
+        arn = bound.inputs["roleArn"] if bound else annotated
+        (container,) = pod["containers"]
+        expected = next(each["value"] for each in container["env"] if each["name"] == "EXPECTED_ROLE")
+        injected = "AWS_CONTAINER_CREDENTIALS_FULL_URI" if bound else "AWS_WEB_IDENTITY_TOKEN_FILE"
+        problem = kinds_eks.credentials_problem(world, cluster, item.namespace, account, annotated)
+        if problem:
+            problems.append(problem)
+        elif (arn or "").rsplit("/", 1)[-1] != expected:
+            problems.append(f"the pod is {arn}, expected {expected}")
+        if injected not in container["command"][-1]:
+            problems.append(f"the pod has {injected} and was to have another variable")
+        if problems:
+            raise _NotReadyError("; ".join(problems))
+        return {"status": {"succeeded": 1}}
 
     def _find_endpoints(self, kube: Kube, item: KubeObject) -> dict[str, Json]:
         selector = item.inputs["spec"].get("selector")
