@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -37,7 +38,7 @@ def inputs(recording: Recording, kind: str) -> dict[str, dict[str, object]]:
     return {one["name"]: one["inputs"] for one in recording["resources"] if one["type"].endswith(f":{kind}")}
 
 
-@pytest.mark.parametrize("stack", ["asynchronous", "charts", "loops", "others", "references"])
+@pytest.mark.parametrize("stack", ["asynchronous", "charts", "existing", "loops", "others", "references"])
 def test_a_program_of_any_shape_runs_and_its_preview_shows_what_its_update_makes(runs, stack):
     both = [{one["urn"] for one in runs[stack, mode]["resources"]} for mode in program.MODES]
     assert [runs[stack, mode]["error"] for mode in program.MODES] == [None, None]
@@ -100,6 +101,24 @@ def test_an_asynchronous_entry_point_is_awaited_and_its_result_exported(runs):
     assert runs["asynchronous", "update"]["outputs"] == {"arn": "arn:aws:s3:::logs-111122223333"}
 
 
+def test_what_stands_already_is_made_up_so_that_it_can_be_taken_apart(runs):
+    outputs = {mode: runs["existing", mode]["outputs"] for mode in program.MODES}
+    update = outputs["update"]
+    assert str(update["authority"]).startswith("-----BEGIN CERTIFICATE-----\n")
+    assert str(update["host"]).endswith(".eu-west-1.elb.amazonaws.com")
+    assert update["name"] == "argocd-server", "read by its id"
+    assert decode(update["password"]) == "sesame", "from the file beside the program, by the type of what is read"
+    read = ("authority", "host", "name", "password")
+    assert [outputs["preview"][key] for key in read] == [update[key] for key in read], "a preview reads it, too"
+
+
+def test_outputs_are_as_the_aws_provider_would_give_them_back(runs):
+    update = runs["existing", "update"]["outputs"]
+    assert str(update["url"]).startswith("oidc.eks.eu-west-1.amazonaws.com/id/"), "IAM keeps no scheme"
+    assert json.loads(str(update["policy"]))["Version"] == "2012-10-17", "an object is kept as JSON text"
+    assert update["region"] == "eu-west-1", "clients that a program makes itself find a region"
+
+
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -153,6 +172,15 @@ def test_a_package_that_is_missing_is_named_with_the_interpreter_that_misses_it(
     code, _, said = preflight("-C", small(tmp_path, "import no_such_package\n", virtualenv="env"), "plan")
     parts = ["__main__.py:1", "no_such_package", sys.executable, "runtime, options, virtualenv"]
     assert (code, missing(parts, said)) == (3, []), said
+
+
+def test_an_interpreter_with_pulumi_2_is_refused(preflight, tmp_path, monkeypatch):
+    old = tmp_path / "pulumi-2.25.2.dist-info"
+    old.mkdir()
+    (old / "METADATA").write_text("Metadata-Version: 2.1\nName: pulumi\nVersion: 2.25.2\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    code, _, said = preflight("-C", small(tmp_path, "import pulumi\n"), "plan")
+    assert (code, missing(["no usable pulumi", "version 2, and 3 is needed"], said)) == (3, []), said
 
 
 def test_a_syntax_error_is_the_programs_and_has_its_line(preflight, tmp_path):
