@@ -296,8 +296,8 @@ def block(language: str, heading: str) -> str:
 
 
 def test_the_commands_of_the_guide_run(preflight, tmp_path, monkeypatch):
-    shutil.copytree(MISWIRED, tmp_path / "my-program")
-    (tmp_path / "my-program/Pulumi.fixed.yaml").rename(tmp_path / "my-program/Pulumi.dev.yaml")
+    (tmp_path / "my-program").mkdir()
+    small(tmp_path / "my-program", "import pulumi_aws as aws\naws.s3.Bucket('logs', bucket='example-logs')\n")
     monkeypatch.chdir(tmp_path)
     for git in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "A program"]):
         identity = ["-c", "user.name=A", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"]
