@@ -35,18 +35,16 @@ ROLE_ARN_ANNOTATION = "eks.amazonaws.com/role-arn"
 ROLE_HASH_ANNOTATION = "eks-foundation/role"
 """On a pod template of ours: pods read their role at start, so they are rolled when it changes."""
 
-# What tells the SDK in a pod where its credentials come from:
-# https://docs.aws.amazon.com/sdkref/latest/guide/feature-assume-role-credentials.html
-# https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html
-IRSA_VARIABLE = "AWS_WEB_IDENTITY_TOKEN_FILE"
-POD_IDENTITY_VARIABLE = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
-
 # The session's ARN is arn:aws:sts::<account>:assumed-role/<role>/<session>.
 ROLE_CHECK = (
     'found=$(aws sts get-caller-identity --query Arn --output text) || exit 1; echo "$found"; '
     'case "$found" in *":assumed-role/$EXPECTED_ROLE/"*) ;; *) echo "expected $EXPECTED_ROLE" >&2; exit 1 ;; esac'
 )
 """A shell script that fails unless STS says that its pod is the role of this name."""
+
+# https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html
+ASSOCIATION_CHECK = ': "${AWS_CONTAINER_CREDENTIALS_FULL_URI:?no association put it into this pod}"; '
+"""Fails unless EKS Pod Identity gave the pod its credentials."""
 
 # Quotas: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 LONGEST_POLICY = 6144
@@ -188,7 +186,7 @@ class IdentitySettings(Section):
     create_namespace: bool = Field(default=False, description="Make the namespace too.")
     probe: bool = Field(
         default=False,
-        description="Run a Job under the account when role or mechanism change, which fails unless it gets the role.",
+        description="Run a Job under the account with each new role or mechanism; it fails unless it gets the role.",
     )
 
     @property
@@ -286,8 +284,9 @@ class PodRole(pulumi.ComponentResource):
           is larger than one policy may be), and an attachment for every other managed policy;
         - with Pod Identity, an association per account;
         - with a Kubernetes provider and `createAccount`, the accounts; with IRSA they carry the role's ARN;
-        - with `probe`, a Job per account that fails unless its pod gets this very role, by the mechanism that counts:
-          where there are both, the association does.
+        - with `probe`, a Job per account and mechanism that fails unless its pod gets this very role. That of Pod
+          Identity fails too where the association did not reach the pod; where there are both, the association wins,
+          so IRSA is then proven only by a Job that was there before.
     """
 
     role_arn: pulumi.Output[str]
@@ -397,20 +396,25 @@ class PodRole(pulumi.ComponentResource):
                 for index, account in enumerate(args.accounts)
             ]
 
-        taken = settings.target_role_arn or role.arn
+        taken = pulumi.Output.from_input(settings.target_role_arn or role.arn)
+        # One for each mechanism: the Job of one that both kept as it was would not run again on the way over. And back
+        # from Pod Identity a new one would run too early: the association goes last.
+        probes = {"probe": ROLE_CHECK} if settings.uses_irsa else {}
+        probes |= {"association-probe": ASSOCIATION_CHECK + ROLE_CHECK} if settings.uses_pod_identity else {}
         if args.kubernetes_provider is not None and settings.probe:
             for index, account in enumerate(args.accounts):
-                _probe(
-                    _numbered(f"{name}-probe", index),
-                    account,
-                    pulumi.Output.from_input(taken).apply(_last_part),
-                    POD_IDENTITY_VARIABLE if settings.uses_pod_identity else IRSA_VARIABLE,
-                    pulumi.ResourceOptions(
-                        parent=self,
-                        provider=args.kubernetes_provider,
-                        depends_on=[*self.ready, *args.cluster_ready],
-                    ),
-                )
+                for key, script in probes.items():
+                    _probe(
+                        _numbered(f"{name}-{key}", index),
+                        account,
+                        taken.apply(_last_part),
+                        script,
+                        pulumi.ResourceOptions(
+                            parent=self,
+                            provider=args.kubernetes_provider,
+                            depends_on=[*self.ready, *args.cluster_ready],
+                        ),
+                    )
 
         self.account = args.account
         self.role_arn = role.arn
@@ -484,14 +488,13 @@ def _documents(settings: IdentitySettings, partition: str) -> list[tuple[str, di
 
 
 def _probe(
-    name: str, account: ServiceAccountRef, role_name: pulumi.Output[str], variable: str, opts: pulumi.ResourceOptions
+    name: str, account: ServiceAccountRef, role_name: pulumi.Output[str], script: str, opts: pulumi.ResourceOptions
 ) -> kubernetes.batch.v1.Job:
-    """A Job under the account that fails unless its pod has this variable, and STS says that it is this role.
+    """A Job under the account that runs this script with the name of the role that its pod must be.
 
     It is retried for about six minutes: a role or an association that was just made is not known everywhere at once.
     """
     image = versions.PROBE_IMAGE
-    script = f': "${{{variable}:?nothing put it into this pod}}"; {ROLE_CHECK}'
     return kubernetes.batch.v1.Job(
         name,
         metadata=kubernetes.meta.v1.ObjectMetaArgs(namespace=account.namespace),

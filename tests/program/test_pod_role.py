@@ -210,17 +210,35 @@ def test_pod_identity_goes_on_to_a_role_of_another_account_and_may(run):
 
 
 @pytest.mark.parametrize(
-    ("settings", "expected"),
-    [({}, "reader-role"), ({"mechanism": "both", "target_role_arn": "arn:aws:iam::444455556666:role/x/far"}, "far")],
+    ("settings", "probe", "expected"),
+    [
+        ({}, "reader-probe", "reader-role"),
+        (
+            {"mechanism": "pod-identity", "target_role_arn": "arn:aws:iam::444455556666:role/x/far"},
+            "reader-association-probe",
+            "far",
+        ),
+    ],
 )
-def test_a_probe_runs_under_the_account_and_expects_the_role_that_its_pod_must_get(run, settings, expected):
+def test_a_probe_runs_under_the_account_and_expects_the_role_that_its_pod_must_get(run, settings, probe, expected):
     recording = run(lambda: pod_role(probe=True, **settings))
     job = recording.one("Job")
     pod = job.inputs["spec"]["template"]["spec"]
     (container,) = pod["containers"]
+    assert job.name == probe
     assert (job.inputs["metadata"]["namespace"], pod["serviceAccountName"]) == ("apps", "reader")
     assert {"name": "EXPECTED_ROLE", "value": expected} in container["env"]
     assert recording.reaches(job, recording.one("ServiceAccount"))
+
+
+def test_a_mechanism_that_is_added_has_a_probe_of_its_own_and_the_other_one_does_not_run_again(run):
+    def commands(mechanism):
+        jobs = run(lambda: pod_role(probe=True, mechanism=mechanism)).all("Job")
+        return {each.name: each.inputs["spec"]["template"]["spec"]["containers"][0]["command"] for each in jobs}
+
+    both = commands("both")
+    assert both == commands("irsa") | commands("pod-identity")
+    assert len(both) == 2
 
 
 IRSA = {"AWS_WEB_IDENTITY_TOKEN_FILE": "/token"}
@@ -235,13 +253,12 @@ READER_ROLE = "arn:aws:sts::111122223333:assumed-role/reader-role/session"
         ("irsa", "arn:aws:sts::111122223333:assumed-role/node-role/i-0123", IRSA, False),
         ("irsa", "arn:aws:sts::111122223333:assumed-role/reader-role-2/session", IRSA, False),
         ("irsa", "", IRSA, False),
-        ("irsa", READER_ROLE, {}, False),
         ("pod-identity", READER_ROLE, ASSOCIATION, True),
-        ("both", READER_ROLE, ASSOCIATION, True),
-        ("both", READER_ROLE, IRSA, False),
+        ("pod-identity", READER_ROLE, IRSA, False),
+        ("pod-identity", "arn:aws:sts::111122223333:assumed-role/node-role/i-0123", ASSOCIATION, False),
     ],
 )
-def test_the_probe_fails_unless_sts_names_the_role_and_the_mechanism_that_counts_gave_it(
+def test_the_probe_fails_unless_sts_names_the_role_and_an_association_that_is_there_gave_it(
     run, tmp_path, mechanism, arn, injected, passes
 ):
     job = run(lambda: pod_role(probe=True, mechanism=mechanism)).one("Job")

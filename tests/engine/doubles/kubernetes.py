@@ -309,7 +309,7 @@ class Kubernetes(Provider):
         return {"status": {"replicas": item.inputs["spec"].get("replicas", 1)}}
 
     def _run_to_its_end(self, kube: Kube, item: KubeObject) -> dict[str, Json]:
-        """A Job of ours asks STS who it is, and fails unless that is EXPECTED_ROLE, by the mechanism of its command."""
+        """A Job of ours asks STS who it is and fails unless that is EXPECTED_ROLE; one asks for an association too."""
         world, pod = self.cloud.world, item.inputs["spec"]["template"]["spec"]
         problems = list(self._pod_problems(kube))
         account = pod["serviceAccountName"]
@@ -322,14 +322,13 @@ class Kubernetes(Provider):
         arn = bound.inputs["roleArn"] if bound else annotated
         (container,) = pod["containers"]
         expected = next(each["value"] for each in container["env"] if each["name"] == "EXPECTED_ROLE")
-        injected = "AWS_CONTAINER_CREDENTIALS_FULL_URI" if bound else "AWS_WEB_IDENTITY_TOKEN_FILE"
         problem = kinds_eks.credentials_problem(world, cluster, item.namespace, account, annotated)
         if problem:
             problems.append(problem)
         elif (arn or "").rsplit("/", 1)[-1] != expected:
             problems.append(f"the pod is {arn}, expected {expected}")
-        if injected not in container["command"][-1]:
-            problems.append(f"the pod has {injected} and was to have another variable")
+        if bound is None and "AWS_CONTAINER_CREDENTIALS_FULL_URI" in container["command"][-1]:
+            problems.append("no association put AWS_CONTAINER_CREDENTIALS_FULL_URI into the pod")
         if problems:
             raise _NotReadyError("; ".join(problems))
         return {"status": {"succeeded": 1}}
