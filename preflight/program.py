@@ -25,6 +25,7 @@ from preflight.stack_file import Plain, StackFile
 
 MODES = ("preview", "update")
 SETTINGS_FILE = "preflight.toml"
+_TABLES = ("answers", "stacks", "config", "waiver")
 _RECORDER = Path(__file__).with_name("recorder.py")
 
 # A program that calls AWS behind Pulumi's back must not find a way there, and must behave alike on every machine.
@@ -203,7 +204,10 @@ def _interpreter(directory: Path, options: Mapping[str, Plain]) -> Path:
 
 
 def settings(directory: Path) -> dict[str, object]:
-    """Read the preflight.toml beside a program; empty without one. Raises BadInputError where it does not parse."""
+    """Read the preflight.toml beside a program; empty without one.
+
+    Raises BadInputError where it does not parse, or has anything that nobody reads.
+    """
     path = directory / SETTINGS_FILE
     if not path.is_file():
         return {}
@@ -213,12 +217,25 @@ def settings(directory: Path) -> dict[str, object]:
         raise BadInputError(
             f"{SETTINGS_FILE} is not TOML: {problem}. Mend it; https://toml.io has the rules."
         ) from problem
-    for table in ("answers", "stacks", "config"):
-        if not isinstance(values.get(table, {}), dict):
+    for key, value in values.items():
+        if key not in _TABLES:
+            near = difflib.get_close_matches(key, _TABLES, n=1)
             raise BadInputError(
-                f"{SETTINGS_FILE} has `{table}` as {type(values[table]).__name__}; write it as a table, [{table}]."
+                f"{SETTINGS_FILE} has `{key}`, which nobody reads.\n"
+                f"  found:   {key}\n"
+                f"  allowed: {', '.join(_TABLES)}\n"
+                f"  change:  {f'did you mean `{near[0]}`?' if near else 'remove it'}"
             )
+        if key != "waiver":
+            _refuse_unless_table(key, value)
+        for name, inner in value.items() if key in ("answers", "stacks") else ():
+            _refuse_unless_table(f'{key}."{name}"', inner)
     return values
+
+
+def _refuse_unless_table(name: str, value: object) -> None:
+    if not isinstance(value, dict):
+        raise BadInputError(f"{SETTINGS_FILE} has `{name}` as {type(value).__name__}; write it as a table, [{name}].")
 
 
 def choose(program: Program, asked: Sequence[str]) -> list[str]:

@@ -491,9 +491,22 @@ def test_a_file_beside_the_program_that_is_not_toml_is_refused(tmp_path: Path) -
     (tmp_path / "preflight.toml").write_text("[config\n")
     with pytest.raises(BadInputError, match=r"preflight.toml is not TOML: .*line 1"):
         program.settings(tmp_path)
-    (tmp_path / "preflight.toml").write_text("answers = 1\n")
-    with pytest.raises(BadInputError, match=r"`answers` as int; write it as a table, \[answers\]"):
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("answers = 1\n", "`answers` as int; write it as a table, [answers]"),
+        ("[answers]\n'a:b:c' = 'x'\n", '`answers."a:b:c"` as str; write it as a table, [answers."a:b:c"]'),
+        ("[stack.'a/b/c']\nx = 1\n", "did you mean `stacks`?"),
+        ("[nonsense]\n", "allowed: answers, stacks, config, waiver"),
+    ],
+)
+def test_a_file_beside_the_program_with_what_nobody_reads_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "preflight.toml").write_text(text)
+    with pytest.raises(BadInputError) as refused:
         program.settings(tmp_path)
+    assert message in str(refused.value)
 
 
 def test_the_programs_own_virtual_environment_runs_it(tmp_path: Path) -> None:
