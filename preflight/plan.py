@@ -23,6 +23,7 @@ WIDTH_OF_A_FILE = 100
 MANY = 20
 """So many components of one type, or wired accounts, are shown one by one; what is refused always is."""
 
+_REFERENCE = "pulumi:pulumi:StackReference"
 _CLUSTERS = ("aws:eks/cluster:Cluster", "eks:index:Cluster")
 
 
@@ -367,11 +368,16 @@ def _limits(recording: Recording, graph: Graph) -> Iterator[str]:
         yield f"which objects the charts bring: {', '.join(charts)}"
     origins: dict[str, set[str]] = {}
     for invoke in recording["invokes"]:
-        origins.setdefault(invoke["origin"], set()).add(_short(invoke["token"]))
+        token, place = invoke["token"], invoke["origin"]
+        if place == "stand-in" and token == _REFERENCE:
+            token, place = str(invoke["args"]["name"]), "reference"
+        origins.setdefault(place, set()).add(token)
     if tokens := origins.get("table"):
-        yield f"what look-ups would find; plausible answers for: {', '.join(sorted(tokens))}"
+        yield f"what look-ups would find; plausible answers for: {', '.join(sorted(map(_short, tokens)))}"
     if tokens := origins.get("stand-in"):
         yield f"what look-ups would find; stand-ins, so state them in preflight.toml: {', '.join(sorted(tokens))}"
+    if stacks := origins.get("reference"):
+        yield f"outputs of other stacks, unknown unless preflight.toml states them: {', '.join(sorted(stacks))}"
     if secrets := sum(_secrets(resource.inputs) for resource in graph.resources.values()):
         yield f"secret values: {secrets} in the inputs, passed on unread"
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import flit_core.buildapi
 import pytest
 
-from preflight import check, identities, program
+from preflight import check, identities, plan, program
 from preflight.cli import main
 from preflight.finding import Finding
 from preflight.graph import UNKNOWN, Graph, decode
@@ -99,6 +99,17 @@ def test_providers_that_nobody_here_knows_get_stand_ins_and_a_note(runs):
 
 def test_an_asynchronous_entry_point_is_awaited_and_its_result_exported(runs):
     assert runs["asynchronous", "update"]["outputs"] == {"arn": "arn:aws:s3:::logs-111122223333"}
+
+
+def test_a_plan_names_what_would_have_to_be_stated(runs, capsys):
+    for stack in ("others", "references"):
+        plan.show({stack: [runs[stack, mode] for mode in program.MODES]})
+    said = " ".join(capsys.readouterr().out.split())
+    parts = [
+        "state them in preflight.toml: fastly:index/getFastlyIpRanges:getFastlyIpRanges",
+        "outputs of other stacks, unknown unless preflight.toml states them: acme/secrets/references",
+    ]
+    assert missing(parts, said) == [], said
 
 
 def test_what_stands_already_is_made_up_so_that_it_can_be_taken_apart(runs):
