@@ -77,8 +77,7 @@ def generated(
     child = pulumi.ResourceOptions(parent=parent, provider=provider)
 
     def private_key(part: str) -> pulumi.Output[str]:
-        made = tls.PrivateKey(f"{name}-{part}-key", algorithm="RSA", rsa_bits=2048, opts=child)
-        return pulumi.Output.secret(made.private_key_pem)
+        return tls.PrivateKey(f"{name}-{part}-key", algorithm="RSA", rsa_bits=2048, opts=child).private_key_pem
 
     authority_key = private_key("ca")
     authority = tls.SelfSignedCert(
