@@ -23,7 +23,9 @@ ROWS = [*KUBERNETES.values(), *(addon for _, addon in ADDONS), *CHARTS.values(),
 
 def test_the_table_has_what_the_program_installs() -> None:
     assert "1.35" in KUBERNETES, "Kubernetes 1.35 has a row"
-    assert set(CHARTS) == {"AWS_LOAD_BALANCER_CONTROLLER", "CERT_MANAGER", "KIAM"}, "each chart that is installed has a row"
+    assert set(CHARTS) == {"AWS_LOAD_BALANCER_CONTROLLER", "CERT_MANAGER", "KIAM"}, (
+        "each chart that is installed has a row"
+    )
 
 
 def test_every_row_says_where_and_when_it_was_read() -> None:
