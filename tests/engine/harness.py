@@ -357,6 +357,9 @@ def _forget_the_aborted_program(loop: asyncio.AbstractEventLoop) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if not loop.is_closed():
+            # The SDK may have asked the loop to stop: such a request ends the next run, which therefore is this one.
+            loop.call_soon(loop.stop)
+            loop.run_forever()
             tasks = asyncio.all_tasks(loop)
             for each in tasks:
                 each.cancel()
