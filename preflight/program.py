@@ -326,6 +326,7 @@ class Running:
         self.stacks = stacks
         self._child = child
         self._answer = answer
+        self._files: dict[Path, StackFile] = {}
 
     def recordings(self) -> list[Recording]:
         """Wait for the end and return a recording per stack and mode. Raises ProgramFailedError without an answer."""
@@ -393,7 +394,9 @@ class Running:
         file = self.program.stack_file(stack)
         if not file.is_file():
             return file.name
-        line = stack_file.read(file).line(path, self.program.project)
+        if file not in self._files:  # whoever asks for one line often asks for many
+            self._files[file] = stack_file.read(file)
+        line = self._files[file].line(path, self.program.project)
         return f"{file.name}:{line}" if line else file.name
 
 
