@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 
 .PHONY: preview check test lint docs bench faults clean
 preview: $(STAMP)
-	@$(BIN)/preflight plan $(STACK) && $(BIN)/preflight check $(STACK)
+	@$(BIN)/preflight check --plan $(STACK)
 
 check: $(STAMP)
 	@$(BIN)/preflight check $(STACK)

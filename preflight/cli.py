@@ -58,6 +58,7 @@ def check(
     output: Output = None,
     as_of: AsOf = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only findings; nothing where there is none.")] = False,
+    planned: Annotated[bool, typer.Option("--plan", help="Show the plan first, of the same run.")] = False,
 ) -> None:
     """Judge the stacks by every rule; exit 1 on an error."""
     with program.start(context.obj, stacks or ()) as running:
@@ -68,6 +69,10 @@ def check(
         refused = checking.refusals(running, day) if form in ("json", "sarif") else None
         if refused:
             publish(refused, form, output, quiet=True)
+        if planned:
+            from preflight import plan as plans
+
+            plans.show(running.checked())
         report = checking.run(running, day)
     publish(report, form, output, quiet=quiet)
     if report.count("error"):

@@ -14,6 +14,7 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias, TypedDict, cast
 
@@ -328,8 +329,8 @@ class Running:
         self._answer = answer
         self._files: dict[Path, StackFile] = {}
 
-    def recordings(self) -> list[Recording]:
-        """Wait for the end and return a recording per stack and mode. Raises ProgramFailedError without an answer."""
+    @cached_property
+    def _recordings(self) -> list[Recording]:
         status = self._child.wait()
         try:
             answer = json.loads(self._answer.read_text(encoding="utf-8"))
@@ -341,6 +342,10 @@ class Running:
                 f"  change:      what it printed above says more; it must not call os._exit"
             ) from problem
         return cast("list[Recording]", answer["recordings"])
+
+    def recordings(self) -> list[Recording]:
+        """Wait for the end and return a recording per stack and mode. Raises ProgramFailedError without an answer."""
+        return self._recordings
 
     def checked(self) -> dict[str, list[Recording]]:
         """Wait for the end and return the recordings by stack, in the order of the modes.

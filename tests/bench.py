@@ -1,4 +1,4 @@
-"""Measures `preflight plan`: against the floor, and as a stack grows. Run it with `make bench`.
+"""Measures what `make preview` runs: against the floor, and as a stack grows. Run it with `make bench`.
 
 The floor is the same program run once under Pulumi's bare mocks, in update mode, in a process with nothing of ours:
 what anybody pays who runs the program at all. Both are whole processes, started in turns on the same machine.
@@ -100,8 +100,8 @@ def floor(directory: Path, stack: str) -> Run:
 
 
 def plan(directory: Path, stack: str) -> Run:
-    """Run `preflight plan`."""
-    return run([str(Path(sys.executable).with_name("preflight")), "plan", stack], directory)
+    """Run what `make preview` runs: plan and rules."""
+    return run([str(Path(sys.executable).with_name("preflight")), "check", "--plan", stack], directory)
 
 
 def with_identities(folder: Path, count: int) -> Path:
@@ -142,7 +142,7 @@ def main() -> None:
         bare.append(floor(ROOT, "dev"))
         ours.append(plan(ROOT, "dev"))
     first = table(f"The dev stack, {REPETITIONS} times in turns", "", "wall", "from", "to", "processor", "from", "to")
-    for name, runs in (("floor", bare), ("preflight plan", ours)):
+    for name, runs in (("floor", bare), ("make preview", ours)):
         first.add_row(name, *figures([one.wall for one in runs], " s"), *figures([one.processor for one in runs], " s"))
     pairs = list(zip(ours, bare, strict=True))
     walls = figures([one.wall / other.wall for one, other in pairs])
@@ -154,7 +154,7 @@ def main() -> None:
         "identities",
         "resources",
         "floor",
-        "plan",
+        "preview",
         "ratio",
         "processor",
         "each more",

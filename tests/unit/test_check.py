@@ -97,6 +97,14 @@ def test_dev_is_checked_where_no_stack_is_named_and_all_that_are_named(preflight
     assert "2 errors in 4 resources of own (prod, dev)" in preflight("check", "prod", "dev")[1]
 
 
+def test_plan_and_findings_come_of_one_run_of_the_program(preflight, monkeypatch):
+    started = []
+    monkeypatch.setattr(loading, "start", lambda *args, start=loading.start: started.append(args) or start(*args))
+    code, printed, _ = preflight("check", "prod", "--plan")
+    assert (code, len(started)) == (0, 1)
+    assert printed.index("What this cannot know") < printed.index("nothing found")
+
+
 def test_quiet_says_nothing_of_a_fine_stack(preflight):
     assert preflight("check", "prod", "--quiet") == (0, "", "")
 
