@@ -1,7 +1,8 @@
 """The one compatibility table: what goes together with which Kubernetes version, and where that was read.
 
-To move to a newer version change its row and nothing else. Support dates: the release calendar at
-https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html. Add-on versions:
+A row of `KUBERNETES` names the charts that go with its version; a chart names its IAM policy, its custom resources and
+the Gateway API that it is built for. To move to a newer version change its row and nothing else. Support dates: the
+release calendar at https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html. Add-on versions:
 
     aws eks describe-addon-versions --kubernetes-version 1.35 --addon-name vpc-cni
 
@@ -11,7 +12,7 @@ Dates are data. Nothing here is refused because a date has passed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from types import MappingProxyType
 
@@ -34,26 +35,6 @@ class Addon:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KubernetesVersion:
-    """One Kubernetes minor version on EKS: until when AWS supports it, and the add-ons that go with it.
-
-    Both dates are days in UTC. On the first EKS starts to bill extended support, or upgrades the control plane where
-    the cluster's upgrade policy is STANDARD; on the second it upgrades every control plane.
-    """
-
-    name: str
-    standard_support_ends: date
-    extended_support_ends: date
-    source: Source
-    addon_rows: tuple[Addon, ...]
-
-    @property
-    def addons(self) -> Mapping[str, str]:
-        """The add-ons' versions by the add-ons' names."""
-        return {addon.name: addon.version for addon in self.addon_rows}
-
-
-@dataclass(frozen=True, kw_only=True)
 class Chart:
     """One Helm chart, with what has to be of the same version: the IAM policy and the custom resources."""
 
@@ -70,11 +51,26 @@ class Chart:
     source: Source
     app: str | None = None
     """The version of what the chart installs; None where chart and program are numbered alike, with or without v."""
+    crd_files: tuple[str, ...] = ()
+    """The addresses of the manifests of `crds`, with {app_version}, where Helm installs them once and never again.
+    Empty where the chart's templates carry them."""
+    gateway_api: str | None = None
+    """The minor version of the Gateway API that it is built for; None where it has no use for one."""
+
+    @property
+    def name(self) -> str:
+        """The chart's own name, which is the release's too."""
+        return self.chart.rsplit("/", 1)[-1]
 
     @property
     def app_version(self) -> str:
         """The version of what the chart installs, with v."""
         return self.app or f"v{self.version.removeprefix('v')}"
+
+    @property
+    def crd_addresses(self) -> tuple[str, ...]:
+        """The manifests of its custom resources at this version, for a step of their own."""
+        return tuple(file.format(app_version=self.app_version) for file in self.crd_files)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,69 +87,51 @@ class Image:
     source: Source
 
 
+@dataclass(frozen=True, kw_only=True)
+class KubernetesVersion:
+    """One Kubernetes minor version on EKS: until when AWS supports it, and the add-ons that go with it.
+
+    Both dates are days in UTC. On the first EKS starts to bill extended support, or upgrades the control plane where
+    the cluster's upgrade policy is STANDARD; on the second it upgrades every control plane.
+    """
+
+    name: str
+    standard_support_ends: date
+    extended_support_ends: date
+    source: Source
+    addon_rows: tuple[Addon, ...]
+    charts: tuple[Chart, ...]
+    """The charts that go with it; of several versions of one chart the first is taken where a stack names none."""
+
+    @property
+    def addons(self) -> Mapping[str, str]:
+        """The add-ons' versions by the add-ons' names."""
+        return {addon.name: addon.version for addon in self.addon_rows}
+
+    def chart_versions(self, name: str) -> tuple[str, ...]:
+        """The versions of a chart that go with it, the preferred one first."""
+        return tuple(chart.version for chart in self.charts if chart.name == name)
+
+    def chart(self, name: str, version: str | None = None) -> Chart:
+        """The chart of this name, at this version or the preferred one.
+
+        Raises:
+            LookupError: the row has no such pair. Settings refuse it before anything asks.
+        """
+        for chart in self.charts:
+            if chart.name == name and version in (None, chart.version):
+                return chart
+        known = ", ".join(self.chart_versions(name)) or "none"
+        raise LookupError(f"no {name} {version or ''} beside Kubernetes {self.name}; known: {known}")
+
+
 # Every stored page was looked up on this day.
 _READ = date(2026, 11, 22)
 
-# AWS's pages have tables for three add-ons only. This file is what EKS answered for 1.35, written down by a script.
-_ADDON_LISTING = Source(
-    address="https://github.com/devopscoop/aws-eks-template/blob/dcce80c64dae12af5f8a88a6c78453a5579cdb3e/cluster/terraform.tfvars",
-    read=_READ,
+_LBC = (
+    "https://raw.githubusercontent.com/kubernetes-sigs/aws-load-balancer-controller/{app_version}"
+    "/helm/aws-load-balancer-controller"
 )
-
-KUBERNETES: Mapping[str, KubernetesVersion] = MappingProxyType(
-    {
-        row.name: row
-        for row in (
-            KubernetesVersion(
-                name="1.35",
-                standard_support_ends=date(2027, 3, 27),
-                extended_support_ends=date(2028, 3, 27),
-                source=Source(
-                    address="https://aws-samples.github.io/sample-apex-skills/docs/skills/eks-operation-review/references/cluster-lifecycle",
-                    read=_READ,
-                ),
-                addon_rows=(
-                    Addon(
-                        name="aws-ebs-csi-driver",
-                        version="v1.58.0-eksbuild.1",
-                        source=_ADDON_LISTING,
-                    ),
-                    Addon(
-                        name="coredns",
-                        version="v1.14.2-eksbuild.4",
-                        source=Source(
-                            address="https://docs.amazonaws.cn/en_us/eks/latest/userguide/managing-coredns.md",
-                            read=_READ,
-                        ),
-                    ),
-                    Addon(
-                        name="eks-pod-identity-agent",
-                        version="v1.3.10-eksbuild.3",
-                        source=_ADDON_LISTING,
-                    ),
-                    Addon(
-                        name="kube-proxy",
-                        version="v1.35.3-eksbuild.13",
-                        source=Source(
-                            address="https://docs.aws.amazon.com/ja_jp/eks/latest/userguide/managing-kube-proxy.md",
-                            read=_READ,
-                        ),
-                    ),
-                    Addon(
-                        name="vpc-cni",
-                        version="v1.21.1-eksbuild.7",
-                        source=Source(
-                            address="https://docs.amazonaws.cn/eks/latest/userguide/managing-vpc-cni.md",
-                            read=_READ,
-                        ),
-                    ),
-                ),
-            ),
-        )
-    }
-)
-"""The Kubernetes versions that a cluster here may have, by name."""
-
 AWS_LOAD_BALANCER_CONTROLLER = Chart(
     chart="aws-load-balancer-controller",
     # renovate: datasource=helm depName=aws-load-balancer-controller registryUrl=https://aws.github.io/eks-charts
@@ -169,12 +147,29 @@ AWS_LOAD_BALANCER_CONTROLLER = Chart(
         "targetgroupbindings.elbv2.k8s.aws",
         "targetgroupconfigurations.gateway.k8s.aws",
     ),
+    crd_files=(
+        _LBC + "/crds/crds.yaml",
+        _LBC + "/crds/gateway-crds.yaml",
+    ),
+    gateway_api="v1.6",
     source=Source(
         address="https://github.com/kubernetes-sigs/aws-load-balancer-controller/tree/v3.5.0/helm/aws-load-balancer-controller",
         read=_READ,
     ),
 )
 """Installs its custom resources once; a later release of the chart neither changes nor removes them."""
+
+AWS_LOAD_BALANCER_CONTROLLER_3_4 = replace(
+    AWS_LOAD_BALANCER_CONTROLLER,
+    # not renovated: the last of its minor version
+    version="3.4.3",
+    gateway_api="v1.5",
+    source=Source(
+        address="https://github.com/kubernetes-sigs/aws-load-balancer-controller/tree/v3.4.3/helm/aws-load-balancer-controller",
+        read=_READ,
+    ),
+)
+"""The version before, to move from and to go back to; beside the Gateway API of the Lattice controller it may stay."""
 
 CERT_MANAGER = Chart(
     chart="oci://quay.io/jetstack/charts/cert-manager",
@@ -198,12 +193,13 @@ CERT_MANAGER = Chart(
 
 KIAM = Chart(
     chart="kiam",
-    # The last there will be: the project was abandoned on 2023-10-09. The chart's own default is image v4.0.
+    # not renovated: the last there will be, since the project was abandoned on 2023-10-09
     version="6.1.2",
     repository="https://uswitch.github.io/kiam-helm-charts/charts",
     policy=None,
     crds=(),
     source=Source(address="https://github.com/uswitch/kiam/tree/v4.2/helm/kiam", read=_READ),
+    # The chart's own default is image v4.0.
     app="v4.2",
 )
 """Whether repository and image can still be pulled is not known: `kiam.chart` takes another address."""
@@ -229,3 +225,122 @@ PROBE_IMAGE = Image(
     source=Source(address="https://docs.aws.amazon.com/cli/latest/userguide/getting-started-docker.html", read=_READ),
 )
 """The AWS command, to ask STS who a pod is."""
+
+# ---- what goes together: charts and images stand above -------------------------------------------------------------
+
+_CHARTS = (AWS_LOAD_BALANCER_CONTROLLER, AWS_LOAD_BALANCER_CONTROLLER_3_4, CERT_MANAGER)
+_COREDNS_TABLE = Source(
+    address="https://docs.amazonaws.cn/en_us/eks/latest/userguide/managing-coredns.md",
+    read=_READ,
+)
+_KUBE_PROXY_TABLE = Source(
+    address="https://docs.aws.amazon.com/ja_jp/eks/latest/userguide/managing-kube-proxy.md",
+    read=_READ,
+)
+
+
+def _listing(commit: str) -> Source:
+    """What EKS answered for one version, written down by a script: AWS's pages have tables for three add-ons only."""
+    return Source(
+        address=f"https://github.com/devopscoop/aws-eks-template/blob/{commit}/cluster/terraform.tfvars", read=_READ
+    )
+
+
+_ADDONS_OF_1_34 = _listing("d72b85eb3086f4154a39913b8247f02062eeb9f6")
+_ADDONS_OF_1_35 = _listing("dcce80c64dae12af5f8a88a6c78453a5579cdb3e")
+
+KUBERNETES: Mapping[str, KubernetesVersion] = MappingProxyType(
+    {
+        row.name: row
+        for row in (
+            KubernetesVersion(
+                name="1.34",
+                standard_support_ends=date(2026, 12, 2),
+                extended_support_ends=date(2027, 12, 2),
+                source=Source(
+                    address="https://endoflife.date/amazon-eks",
+                    read=_READ,
+                ),
+                addon_rows=(
+                    Addon(
+                        name="aws-ebs-csi-driver",
+                        # renovate: eks=1.34 addon=aws-ebs-csi-driver
+                        version="v1.58.0-eksbuild.1",
+                        source=_ADDONS_OF_1_34,
+                    ),
+                    Addon(
+                        name="coredns",
+                        # renovate: eks=1.34 addon=coredns
+                        version="v1.13.2-eksbuild.7",
+                        source=_COREDNS_TABLE,
+                    ),
+                    Addon(
+                        name="eks-pod-identity-agent",
+                        # renovate: eks=1.34 addon=eks-pod-identity-agent
+                        version="v1.3.10-eksbuild.3",
+                        source=_ADDONS_OF_1_34,
+                    ),
+                    Addon(
+                        name="kube-proxy",
+                        # renovate: eks=1.34 addon=kube-proxy
+                        version="v1.34.6-eksbuild.13",
+                        source=_KUBE_PROXY_TABLE,
+                    ),
+                    Addon(
+                        name="vpc-cni",
+                        # renovate: eks=1.34 addon=vpc-cni
+                        version="v1.21.1-eksbuild.7",
+                        source=_ADDONS_OF_1_34,
+                    ),
+                ),
+                charts=_CHARTS,
+            ),
+            KubernetesVersion(
+                name="1.35",
+                standard_support_ends=date(2027, 3, 27),
+                extended_support_ends=date(2028, 3, 27),
+                source=Source(
+                    address="https://aws-samples.github.io/sample-apex-skills/docs/skills/eks-operation-review/references/cluster-lifecycle",
+                    read=_READ,
+                ),
+                addon_rows=(
+                    Addon(
+                        name="aws-ebs-csi-driver",
+                        # renovate: eks=1.35 addon=aws-ebs-csi-driver
+                        version="v1.58.0-eksbuild.1",
+                        source=_ADDONS_OF_1_35,
+                    ),
+                    Addon(
+                        name="coredns",
+                        # renovate: eks=1.35 addon=coredns
+                        version="v1.14.2-eksbuild.4",
+                        source=_COREDNS_TABLE,
+                    ),
+                    Addon(
+                        name="eks-pod-identity-agent",
+                        # renovate: eks=1.35 addon=eks-pod-identity-agent
+                        version="v1.3.10-eksbuild.3",
+                        source=_ADDONS_OF_1_35,
+                    ),
+                    Addon(
+                        name="kube-proxy",
+                        # renovate: eks=1.35 addon=kube-proxy
+                        version="v1.35.3-eksbuild.13",
+                        source=_KUBE_PROXY_TABLE,
+                    ),
+                    Addon(
+                        name="vpc-cni",
+                        # renovate: eks=1.35 addon=vpc-cni
+                        version="v1.21.1-eksbuild.7",
+                        source=Source(
+                            address="https://docs.amazonaws.cn/eks/latest/userguide/managing-vpc-cni.md",
+                            read=_READ,
+                        ),
+                    ),
+                ),
+                charts=_CHARTS,
+            ),
+        )
+    }
+)
+"""The Kubernetes versions that a cluster here may have, by name."""

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import re
 import tomllib
 from datetime import date
@@ -12,7 +13,8 @@ import iam_policies
 from components import versions
 from components.versions import KUBERNETES, Chart
 
-SOURCES: dict[str, Any] = tomllib.loads((Path(iam_policies.__file__).parent / "sources.toml").read_text("utf-8"))
+ROOT = Path(iam_policies.__file__).parents[1]
+SOURCES: dict[str, Any] = tomllib.loads((ROOT / "iam_policies" / "sources.toml").read_text("utf-8"))
 
 CHARTS = {name: value for name, value in vars(versions).items() if isinstance(value, Chart)}
 ADDONS = [(row.name, addon) for row in KUBERNETES.values() for addon in row.addon_rows]
@@ -21,11 +23,44 @@ ADDONS = [(row.name, addon) for row in KUBERNETES.values() for addon in row.addo
 ROWS = [*KUBERNETES.values(), *(addon for _, addon in ADDONS), *CHARTS.values(), versions.DEMO_IMAGE]
 
 
-def test_the_table_has_what_the_program_installs() -> None:
-    assert "1.35" in KUBERNETES, "Kubernetes 1.35 has a row"
-    assert set(CHARTS) == {"AWS_LOAD_BALANCER_CONTROLLER", "CERT_MANAGER", "KIAM"}, (
-        "each chart that is installed has a row"
-    )
+def test_the_table_has_two_neighbouring_kubernetes_versions() -> None:
+    minors = [int(name.partition(".")[2]) for name in KUBERNETES]
+    assert len(minors) > 1, "a stack can be upgraded by one line"
+    assert minors == list(range(min(minors), max(minors) + 1)), "in order and without a gap: EKS skips no minor"
+
+
+def test_every_chart_belongs_to_a_kubernetes_version() -> None:
+    rows = [chart for row in KUBERNETES.values() for chart in row.charts]
+    # Kiam is abandoned: nobody says which version of Kubernetes it runs on.
+    strays = [name for name, chart in CHARTS.items() if chart not in rows and name != "KIAM"]
+    assert not strays, "a chart without a Kubernetes version is a chart that nobody compared with one"
+
+
+@pytest.mark.parametrize("row", KUBERNETES.values(), ids=KUBERNETES)
+def test_a_pair_is_known_once_and_the_first_is_preferred(row: versions.KubernetesVersion) -> None:
+    pairs = [(chart.name, chart.version) for chart in row.charts]
+    assert len(set(pairs)) == len(pairs), "a pair has one answer"
+    for name, version in pairs:
+        assert row.chart(name, version).version == version, "the pair that is asked for"
+        assert row.chart(name).version == row.chart_versions(name)[0], "the preferred one where none is asked for"
+        numbers = [tuple(map(int, re.findall(r"\d+", one))) for one in row.chart_versions(name)]
+        assert numbers == sorted(numbers, reverse=True), "the newest is the preferred one"
+
+
+def test_an_unknown_pair_names_the_known_ones() -> None:
+    with pytest.raises(LookupError, match=r"aws-load-balancer-controller 1\.8\.2 .* 1\.35; known: 3\.5\.0, 3\.4\.3"):
+        KUBERNETES["1.35"].chart("aws-load-balancer-controller", "1.8.2")
+
+
+def test_two_versions_of_the_controller_go_with_each_kubernetes_version() -> None:
+    for row in KUBERNETES.values():
+        assert len(row.chart_versions("aws-load-balancer-controller")) > 1, "it can be upgraded, and taken back"
+
+
+@pytest.mark.parametrize("chart", CHARTS.values(), ids=CHARTS)
+def test_the_manifests_of_custom_resources_are_of_the_charts_version(chart: Chart) -> None:
+    for address in chart.crd_addresses:
+        assert f"/{chart.app_version}/" in address, "they move with the chart"
 
 
 def test_every_row_says_where_and_when_it_was_read() -> None:
@@ -95,7 +130,8 @@ def test_a_chart_is_pinned_and_was_read_at_that_version(chart: Chart) -> None:
 @pytest.mark.parametrize("chart", [chart for chart in CHARTS.values() if chart.policy], ids=lambda chart: chart.chart)
 def test_a_policy_is_the_one_of_the_controller_that_the_chart_installs(chart: Chart) -> None:
     assert chart.policy in iam_policies.policy_names(), "the row names a policy that exists"
-    assert SOURCES[chart.policy]["version"] == chart.app_version, (
+    source = SOURCES[chart.policy]
+    assert chart.app_version in (source["version"], *source.get("also", ())), (
         "a newer controller with an older policy is refused by AWS at run time only: move both"
     )
 
@@ -111,6 +147,36 @@ def test_the_demo_image_is_pinned_and_unprivileged() -> None:
     assert re.fullmatch(r"[a-z.]+(/[a-z-]+)+:\d+\.\d+\.\d+[a-z-]*", image.reference), "a registry and a whole version"
     assert image.user > 0, "the container does not run as root"
     assert image.port >= 1024, "a port that needs no capability"
+
+
+LINES = Path(versions.__file__).read_text("utf-8").splitlines()
+PINS = {
+    number: line.strip() for number, line in enumerate(LINES, 1) if re.match(r'\s+(version|reference)="[^"]*\d', line)
+}
+MANAGERS: list[dict[str, Any]] = json.loads((ROOT / "renovate.json").read_text("utf-8"))["customManagers"]
+
+
+@pytest.mark.parametrize("number", PINS, ids=PINS.values())
+def test_renovate_finds_every_pinned_version(number: int) -> None:
+    comment = LINES[number - 2].strip()
+    if comment.startswith("# not renovated: "):
+        return
+    text = "\n".join(LINES)
+    start = text.index(comment, sum(len(line) + 1 for line in LINES[: number - 2]))
+    found = [
+        match
+        for manager in MANAGERS
+        for pattern in manager["matchStrings"]
+        for match in re.finditer(pattern.replace("(?<", "(?P<"), text)
+        if match.start() == start
+    ]
+    assert len(found) == 1, f"one manager of renovate.json finds {PINS[number]}, by its comment {comment!r}"
+    assert found[0]["currentValue"] in PINS[number], "and takes the version that the line has"
+
+
+@pytest.mark.parametrize(("kubernetes", "addon"), ADDONS, ids=[f"{name}-{addon.name}" for name, addon in ADDONS])
+def test_renovate_asks_for_an_addon_of_the_rows_own_kubernetes_version(kubernetes: str, addon: versions.Addon) -> None:
+    assert f"# renovate: eks={kubernetes} addon={addon.name}" in "\n".join(LINES), "the comment is of this row"
 
 
 def test_no_row_can_be_changed_by_a_program() -> None:
