@@ -3,6 +3,7 @@
 from components.cluster import Cluster, ClusterArgs, ClusterSettings, NodeGroupSettings, TaintSettings
 from components.cluster_target import ClusterTarget
 from components.demo_app import DemoApp, DemoAppArgs, DemoSettings
+from components.external_dns import ExternalDns, ExternalDnsArgs
 from components.ingress_stack import (
     CertManagerSettings,
     IngressSettings,
@@ -25,6 +26,8 @@ __all__ = [
     "DemoApp",
     "DemoAppArgs",
     "DemoSettings",
+    "ExternalDns",
+    "ExternalDnsArgs",
     "IdentitySettings",
     "IngressSettings",
     "IngressStack",

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -241,6 +241,8 @@ class PodRoleArgs:
     """IRSA: the providers of the clusters whose accounts are admitted, beside those of the settings."""
     admitted_role_arns: Sequence[pulumi.Input[str]] = ()
     """Roles that may take this one too, whatever the mechanism, such as the server of Kiam."""
+    wired_documents: Mapping[str, pulumi.Input[str]] = field(default_factory=dict[str, pulumi.Input[str]])
+    """Policy documents as JSON that name what other resources make, by name; each is one managed policy."""
     cluster_name: str | None = None
     """Pod Identity: the cluster whose accounts are bound to the role."""
     kubernetes_provider: kubernetes.Provider | None = None
@@ -280,8 +282,8 @@ class PodRole(pulumi.ComponentResource):
     Creates:
         - the role. With IRSA its trust admits the accounts by exact subject and audience for every OIDC provider given,
           and by pattern what `looseSubjects` name; with Pod Identity by the tags of the request;
-        - a managed policy and its attachment for every ready-made policy and own document (several where a document
-          is larger than one policy may be), and an attachment for every other managed policy;
+        - a managed policy and its attachment for every ready-made policy, own and wired document (several where one of
+          the first two is larger than a policy may be), and an attachment for every other managed policy;
         - with Pod Identity, an association per account;
         - with a Kubernetes provider and `createAccount`, the accounts; with IRSA they carry the role's ARN;
         - with `probe`, a Job per account and mechanism that fails unless its pod gets this very role. That of Pod
@@ -327,7 +329,11 @@ class PodRole(pulumi.ComponentResource):
                 parent=self, provider=args.aws_provider, delete_before_replace=settings.role_name is not None
             ),
         )
-        documents, managed = _documents(settings, partition), managed_policies(settings, partition)
+        documents: list[tuple[str, pulumi.Input[str]]] = [
+            *((key, json.dumps(document)) for key, document in _documents(settings, partition)),
+            *args.wired_documents.items(),
+        ]
+        managed = managed_policies(settings, partition)
         keys = [key for key, _ in documents] + [_last_part(arn) for arn in managed]
         if doubled := doubled_names(keys):
             raise ValueError(
@@ -346,7 +352,7 @@ class PodRole(pulumi.ComponentResource):
                     f"{name}-{key}",
                     name_prefix=_short_prefix(f"{name}-{key}"),
                     path=settings.path,
-                    policy=json.dumps(document),
+                    policy=document,
                     tags=settings.tags or None,
                     opts=child,
                 ).arn,

@@ -191,6 +191,25 @@ CERT_MANAGER = Chart(
 )
 """Changes its custom resources with every release of the chart, and keeps them on uninstall if told so."""
 
+EXTERNAL_DNS = Chart(
+    chart="external-dns",
+    # renovate: datasource=helm depName=external-dns registryUrl=https://kubernetes-sigs.github.io/external-dns
+    version="1.21.1",
+    repository="https://kubernetes-sigs.github.io/external-dns/",
+    policy="external-dns",
+    crds=("dnsendpoints.externaldns.k8s.io",),
+    crd_files=(
+        "https://raw.githubusercontent.com/kubernetes-sigs/external-dns/{app_version}"
+        "/charts/external-dns/crds/dnsendpoints.externaldns.k8s.io.yaml",
+    ),
+    source=Source(
+        address="https://github.com/kubernetes-sigs/external-dns/tree/external-dns-helm-chart-1.21.1/charts/external-dns",
+        read=_READ,
+    ),
+    app="v0.21.0",
+)
+"""Installs its custom resource once; a later release of the chart neither changes nor removes it."""
+
 KIAM = Chart(
     chart="kiam",
     # not renovated: the last there will be, since the project was abandoned on 2023-10-09
@@ -228,7 +247,7 @@ PROBE_IMAGE = Image(
 
 # ---- what goes together: charts and images stand above -------------------------------------------------------------
 
-_CHARTS = (AWS_LOAD_BALANCER_CONTROLLER, AWS_LOAD_BALANCER_CONTROLLER_3_4, CERT_MANAGER)
+_CHARTS = (AWS_LOAD_BALANCER_CONTROLLER, AWS_LOAD_BALANCER_CONTROLLER_3_4, CERT_MANAGER, EXTERNAL_DNS)
 _COREDNS_TABLE = Source(
     address="https://docs.amazonaws.cn/en_us/eks/latest/userguide/managing-coredns.md",
     read=_READ,
