@@ -13,7 +13,7 @@ import typer
 from preflight import program
 from preflight import steps as moving
 from preflight.errors import BadInputError, ProgramFailedError
-from preflight.report import DiffFormat, Format
+from preflight.report import CallsFormat, DiffFormat, Format
 from preflight.steps import GuideName, StepsFormat
 
 app = typer.Typer(
@@ -101,6 +101,22 @@ def access(
 
         for recordings in running.checked().values():
             report.show(recordings[-1], account)
+
+
+@app.command()
+def calls(
+    context: typer.Context,
+    stacks: Stacks = None,
+    form: Annotated[CallsFormat, typer.Option("--format", help="What to write.")] = "text",
+) -> None:
+    """Show who may call whom over VPC Lattice, the stacks taken as one system, and which policy decides."""
+    with program.start(context.obj, stacks or (), modes=("update",)) as running:
+        from preflight import call_matrix
+        from preflight.graph import Graph
+        from preflight.report import matrix
+
+        graphs = {name: Graph.of(recordings[-1]) for name, recordings in running.checked().items()}
+        matrix.publish(call_matrix.matrix(graphs), form)
 
 
 @app.command()

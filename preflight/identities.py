@@ -72,7 +72,8 @@ class Way:
     """One way from a service account to a role.
 
     `wire` is what declares it: the annotated account, the association, the add-on, the node group. `role` is None where
-    the program does not make the role. `decision` says whether the pods get it, and why.
+    the program does not make the role. `decision` says whether the pods get it, and why. `tags` are those of the
+    session; None for what is known only once the pod exists.
     """
 
     mechanism: Mechanism
@@ -81,6 +82,7 @@ class Way:
     wire: Resource
     role: Resource | None = None
     policies: tuple[Policy, ...] = ()
+    tags: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
 
 
 @dataclass(frozen=True)
@@ -257,18 +259,19 @@ class Wiring:
             said = f"{wire.role_arn!r} is no role ARN" if role_arn else "the role ARN is not known before the update"
             reason = f"{said}; pods get no credentials from a malformed one" if role_arn else said
             return Way(wire.mechanism, role_arn, _unseen(reason, undecided=not role_arn), wire.resource)
+        session = self._session(wire, role_arn, namespace, account)
+        tags = session.tags if wire.mechanism == "Pod Identity" else {}
         if role is None:
             decision = _unseen(f"the program does not make {role_arn}, so its trust policy is not known")
         elif wire.mechanism == "IRSA":
             decision = self._irsa(wire, role, f"system:serviceaccount:{namespace}:{account}")
         else:
-            session = self._session(wire, role_arn, namespace, account)
             decision = self._with_agent(self.assume(role, session), wire.cluster)
             if wire.target_arn and decision.admitted:
                 target = self.roles.get(wire.target_arn)
                 decision = self._chain(session, wire, target, decision)
                 role_arn, role, policies = wire.target_arn, target, tuple(self.policies[wire.target_arn])
-        return Way(wire.mechanism, role_arn, decision, wire.resource, role, policies)
+        return Way(wire.mechanism, role_arn, decision, wire.resource, role, policies, tags)
 
     def _irsa(self, wire: _Wire, role: Resource, subject: str) -> Decision:
         issuers = [cluster.issuer for cluster in self._clusters_of(wire) if cluster.issuer]

@@ -93,7 +93,8 @@ class Request:
 
     `kind` is the caller's key in a Principal element, "" where the policy is the caller's own; `names` are what the
     element may call it, its own name first and then its account's. A condition key that is not in `context` is absent
-    if it begins with one of `absent`, else not known if it begins with one of `unknown`, else absent.
+    if it begins with one of `absent`, else not known if it begins with one of `unknown`, else absent. `resource` is ""
+    where the policy hangs on it; with `one_of_many` it is a pattern for a resource whose ARN nobody knows yet.
     """
 
     action: str
@@ -103,6 +104,7 @@ class Request:
     resource: str = ""
     absent: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ("",)
+    one_of_many: bool = False
 
     def values(self, key: str) -> tuple[str, ...] | None:
         """Return the values of a condition key: () where it is absent, None where nobody can tell."""
@@ -145,8 +147,10 @@ _MAY_BE_NEGATED = ("Principal", "Action", "Resource")
 _ELEMENTS = {"Sid", "Effect", "Condition", *_MAY_BE_NEGATED, *(f"Not{name}" for name in _MAY_BE_NEGATED)}
 
 
-def parse(document: Document, name: str = "", *, trust: bool) -> list[Statement]:
+def parse(document: Document, name: str = "", *, trust: bool, resources: bool = False) -> list[Statement]:
     """Read a policy whose statements are labelled with `name`; a trust policy has principals, any other resources.
+
+    With `trust` and `resources` it has both, as the auth policies of VPC Lattice do.
 
     Raises MalformedError. What is not in IAM's grammar is refused and not overlooked: "Conditions" is no condition.
     """
@@ -161,10 +165,11 @@ def parse(document: Document, name: str = "", *, trust: bool) -> list[Statement]
     given = body.get("Statement")
     statements = cast("list[object]", given if isinstance(given, list) else [given])
     variables = body.get("Version") == "2012-10-17"
-    return [_statement(s, f"{name}statement {i}", variables, trust) for i, s in enumerate(statements, 1)]
+    lacking = () if trust and resources else ("Resource",) if trust else ("Principal",)
+    return [_statement(s, f"{name}statement {i}", variables, lacking) for i, s in enumerate(statements, 1)]
 
 
-def _statement(value: object, label: str, variables: bool, trust: bool) -> Statement:
+def _statement(value: object, label: str, variables: bool, lacking: tuple[str, ...]) -> Statement:
     body = _mapping(value, label)
     label += f" ({body['Sid']})" if body.get("Sid") else ""
     _check(not (odd := body.keys() - _ELEMENTS), f"{label} has the unknown element {_quoted(sorted(odd))}")
@@ -173,7 +178,7 @@ def _statement(value: object, label: str, variables: bool, trust: bool) -> State
     elements: dict[str, object] = {}
     for name in _MAY_BE_NEGATED:
         present = [n for n in (name, f"Not{name}") if n in body]
-        wanted = 0 if name == ("Resource" if trust else "Principal") else 1
+        wanted = 0 if name in lacking else 1
         _check(len(present) == wanted, f"{label} needs {wanted} of {name} and Not{name}; it has {len(present)}")
         if present:
             elements[name] = body[present[0]]
@@ -272,8 +277,8 @@ def _misses(statement: Statement, request: Request) -> tuple[tuple[Miss, ...], b
         hit, via_account = _names(statement, request)
         listed = [f"{kind} {name}" for kind, names in statement.principal.items() for name in names]
         judge("Principal", Cause.PRINCIPAL, hit, listed, f"{request.kind} {request.names[0]}")
-    else:
-        hit = _any(None if "${" in p else _like(p, request.resource) for p in statement.resource)
+    if statement.resource:
+        hit = _any(_reaches(p, request) for p in statement.resource)
         judge("Resource", Cause.RESOURCE, hit, statement.resource, request.resource)
     hit = any(_like(p.lower(), request.action.lower()) for p in statement.action)
     judge("Action", Cause.ACTION, hit, statement.action, request.action)
@@ -283,6 +288,14 @@ def _misses(statement: Statement, request: Request) -> tuple[tuple[Miss, ...], b
             cause, text = _undecided(condition, got) if outcome is None else _explain(condition, got or (), request)
             misses.append(Miss(cause, text, "", condition.operator, condition.key, condition.wanted))
     return tuple(replace(m, statement=statement.label) for m in sorted(misses, key=lambda m: m.cause)), via_account
+
+
+def _reaches(pattern: str, request: Request) -> bool | None:
+    if "${" in pattern:
+        return None
+    return _like(pattern, request.resource) or (
+        None if request.one_of_many and _like(request.resource, pattern) else False
+    )
 
 
 def _names(statement: Statement, request: Request) -> tuple[bool | None, bool]:
@@ -401,9 +414,12 @@ def _explain(condition: Condition, got: tuple[str, ...], request: Request) -> tu
             return cause, f"the part {issuer} of the condition key {what} {mine[0]}"
         return Cause.KEY_ABSENT, f"{_wants(condition)}, and the {carrier} carries no such key"
     says = f"{_wants(condition)}, the {carrier} says {' and '.join(map(_quoted, got))}"
+    _, base, negated, _ = _operator(condition.operator)
+    if negated:
+        return Cause.VALUE, says
     if not holds(replace(condition, operator="StringLike"), got[:1]):
         return Cause.VALUE, says + _hint(condition.wanted, got[0])
-    if _operator(condition.operator)[1].startswith("stringequals") and not _operator(condition.operator)[2]:
+    if base.startswith("stringequals"):
         return Cause.WILDCARD, f"{says}; under {condition.operator} a wildcard is a literal character: use StringLike"
     return Cause.VALUE, says
 
