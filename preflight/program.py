@@ -94,7 +94,8 @@ class Invoke(TypedDict):
     token: str
     args: dict[str, object]
     answer: object
-    origin: Literal["table", "program file", "stand-in"]
+    origin: Literal["table", "program file", "stack", "stand-in"]
+    """`stack`: what another stack of the program hands out, recorded with it."""
 
 
 class Log(TypedDict):
@@ -454,11 +455,18 @@ def _request(program: Program, stacks: Sequence[str], modes: Sequence[str], edit
     own = settings(program.directory)
     missing = cast("dict[str, object]", own.get("config", {}))
     runs: list[dict[str, object]] = []
+    others: list[dict[str, object]] = []
     for stack in stacks:
         path = program.stack_file(stack)
         file = stack_file.read(path) if path.is_file() else None
         config, secrets = configuration(program, file, missing)
         runs.extend({"stack": stack, "config": edit(config), "secrets": secrets} for edit in edits)
+    for stack in program.stacks:
+        # A file that cannot be read matters to those who ask for its stack.
+        with contextlib.suppress(BadInputError):
+            if stack not in stacks:
+                config, secrets = configuration(program, stack_file.read(program.stack_file(stack)), missing)
+                others.append({"stack": stack, "config": config, "secrets": secrets})
     return {
         "project": program.project,
         "organization": "organization",
@@ -468,6 +476,7 @@ def _request(program: Program, stacks: Sequence[str], modes: Sequence[str], edit
         "answers": own.get("answers", {}),
         "references": own.get("stacks", {}),
         "stacks": runs,
+        "others": others,
     }
 
 

@@ -5,8 +5,12 @@ sibling by path. A request comes as JSON on stdin, the answer goes as JSON to th
 what the program prints goes to stderr. One process runs the program for every stack and mode asked for: the SDKs are
 imported once, the program's own modules are imported anew each time, and nothing of one run reaches the next.
 
+A stack that refers to another one of the same project gets what that one hands out in an update; it is recorded first
+where it is not among those asked for.
+
 Request:  {"project", "organization", "directory", "main", "modes": ["preview", "update"], "answers": {token: result},
-           "references": {stack: outputs}, "stacks": [{"stack", "config": {key: text}, "secrets": [key]}]}
+           "references": {stack: outputs}, "stacks": [{"stack", "config": {key: text}, "secrets": [key]}],
+           "others": [the same, for the stacks that are not asked for]}
 Answer:   {"recordings": [...]}; `preflight.program` describes a recording.
 """
 
@@ -29,6 +33,7 @@ import runpy
 import sys
 import sysconfig
 import traceback
+import warnings
 from collections.abc import Callable
 from collections.abc import Mapping as MappingType
 from collections.abc import Sequence as SequenceType
@@ -190,6 +195,41 @@ class Engine:
         return empty_pb2.Empty()
 
 
+class Siblings:
+    """What the stacks of one project hand to each other: outputs that were recorded, and who still has to be."""
+
+    def __init__(self, project: str, stacks: SequenceType[dict[str, Any]]) -> None:
+        """Take the project and every stack of it that can be run."""
+        self.project = project
+        self.runs: dict[str, dict[str, Any]] = {run["stack"]: run for run in stacks}
+        self.recordings: dict[str, dict[str, Any]] = {}
+        """Updates by stack."""
+        self.running: list[str] = []
+        """The stacks that are being recorded, each for the sake of the one before."""
+        self.wanted = ""
+        """The stack that the current run cannot go on without."""
+
+    def named(self, reference: str) -> str:
+        """Return the stack of this project that a reference means, empty if there is none that could be asked.
+
+        The organization is not compared: nobody is logged in, so there is none to compare it with. Two stacks that
+        refer to each other cannot both come first; the second gets what it would of a stack that was never deployed.
+        """
+        *above, stack = reference.split("/")
+        own = stack in self.runs and stack not in self.running
+        return stack if own and above[-1:] in ([], [self.project]) else ""
+
+    def outputs(self, stack: str) -> dict[str, Any]:
+        """Return what an update of a stack hands out; raises LookupError, and remembers, where it was not recorded."""
+        if stack not in self.recordings:
+            self.wanted = stack
+            # Of the run that ends here nothing is kept, and nobody has to read which of its coroutines never ran.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            raise LookupError(stack)
+        outputs: dict[str, Any] = self.recordings[stack]["outputs"]
+        return outputs
+
+
 class NoMocks(pulumi_mocks.Mocks):
     """What pulumi's base class wants to be given; the monitor answers everything itself."""
 
@@ -205,9 +245,10 @@ class NoMocks(pulumi_mocks.Mocks):
 class Monitor(pulumi_mocks.MockMonitor):
     """Records every raw registration and answers with what the inputs say, and in an update with made-up outputs."""
 
-    def __init__(self, request: dict[str, Any], run: dict[str, Any], preview: bool) -> None:
+    def __init__(self, request: dict[str, Any], run: dict[str, Any], preview: bool, siblings: Siblings) -> None:
         """Take what the parent knows of this stack: its configuration, its own answers, referenced stacks."""
         super().__init__(NoMocks())
+        self.siblings = siblings
         self.project: str = request["project"]
         self.stack: str = run["stack"]
         self.directory = Path(request["directory"])
@@ -375,12 +416,16 @@ class Monitor(pulumi_mocks.MockMonitor):
     def _stack_outputs(self, name: str) -> dict[str, Any]:
         # A reference says "stack", "project/stack" or "organization/project/stack"; the file says the last.
         known = next((key for key in self.references if key == name or key.endswith("/" + name)), None)
-        origin = "stand-in" if known is None else "program file"
-        outputs = None if known is None else self.references[known]
+        outputs, origin = None, "stand-in"
+        if known is not None:
+            outputs, origin = self.references[known], "program file"
+        elif sibling := self.siblings.named(name):
+            outputs, origin = self.siblings.outputs(sibling), "stack"
         self._note(REFERENCE_TYPE, {"name": name}, outputs, origin)
         if outputs is None:
             return {"name": name, "secretOutputNames": []}
-        return {"name": name, "outputs": outputs, "secretOutputNames": []}
+        secrets = sorted(key for key, value in outputs.items() if bare(value) != value)
+        return {"name": name, "outputs": outputs, "secretOutputNames": secrets}
 
     def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802
         """Record what a component or the stack hands out."""
@@ -676,10 +721,10 @@ class Raised:
         return first or list(traceback.extract_tb(problem.__traceback__))
 
 
-def run_once(request: dict[str, Any], run: dict[str, Any], mode: str) -> dict[str, Any]:
+def run_once(request: dict[str, Any], run: dict[str, Any], mode: str, siblings: Siblings) -> dict[str, Any]:
     """Run the program once, for one stack in one mode, and return the recording."""
     preview = mode == "preview"
-    monitor, engine = Monitor(request, run, preview), Engine()
+    monitor, engine = Monitor(request, run, preview, siblings), Engine()
     set_all_config(run["config"], run["secrets"])
     # A root that is there already keeps set_mocks from making and finishing one: the program's outputs need it open.
     pulumi_settings.set_root_resource(object())  # type: ignore[arg-type]
@@ -809,9 +854,9 @@ def describe(problem: BaseException, raised: Raised, directory: Path, stack: str
     elif isinstance(problem, KeyError) and any(one.filename.endswith("stack_reference.py") for one in causes[0][-1:]):
         message = (
             f"The program requires the output {problem} of another stack.\n"
-            f"  found:   preflight.toml states outputs of that stack, and this one is not among them\n"
+            f"  found:   outputs of that stack, recorded with it or stated in preflight.toml, without this one\n"
             f"  allowed: all of the outputs that the program requires, or none: then they are unknown\n"
-            f'  change:  add it below that stack\'s [stacks."..."] in preflight.toml'
+            f'  change:  export it there, or add it below that stack\'s [stacks."..."] in preflight.toml'
         )
         return {"kind": "refused", "message": message, "traceback": [], "paths": []}
     else:
@@ -879,6 +924,51 @@ def forget_program() -> None:
         del sys.modules[name]
 
 
+def record(
+    request: dict[str, Any], run: dict[str, Any], mode: str, siblings: Siblings, *, muted: bool
+) -> dict[str, Any]:
+    """Return the recording of one stack in one mode; what it refers to in this project is recorded before it."""
+    stack = run["stack"]
+    siblings.running.append(stack)
+    recording = _isolated(request, run, mode, siblings, muted=muted)
+    while wanted := siblings.wanted:
+        siblings.wanted = ""
+        other = record(request, siblings.runs[wanted], "update", siblings, muted=True)
+        if other["error"]:
+            recording = {**empty_recording(request, stack, mode), "error": _because_of(wanted, other["error"])}
+            break
+        # It has printed already what it had to say before it got here.
+        recording = _isolated(request, run, mode, siblings, muted=True)
+    siblings.running.pop()
+    if mode == "update":
+        siblings.recordings[stack] = recording
+    return recording
+
+
+def _because_of(stack: str, error: dict[str, Any]) -> dict[str, Any]:
+    verb = "refuses its settings" if error["kind"] == "refused" else "failed"
+    message = f"It reads outputs of stack {stack}, for which the program {verb}:\n\n{error['message']}"
+    return {**error, "message": message, "paths": []}
+
+
+def _isolated(
+    request: dict[str, Any], run: dict[str, Any], mode: str, siblings: Siblings, *, muted: bool
+) -> dict[str, Any]:
+    """Run the program once and leave no trace of it."""
+    before = (dict(os.environ), Path.cwd(), list(sys.path), list(sys.argv))
+    quiet = contextlib.redirect_stdout(io.StringIO()) if muted else contextlib.nullcontext()
+    with quiet, warnings.catch_warnings():
+        recording = contextvars.copy_context().run(run_once, request, run, mode, siblings)
+        if siblings.wanted:
+            gc.collect()
+    os.environ.clear()
+    os.environ.update(before[0])
+    os.chdir(before[1])
+    sys.path[:], sys.argv[:] = before[2], before[3]
+    forget_program()
+    return recording
+
+
 def main() -> None:
     """Answer one request."""
     target = Path(sys.argv[1])
@@ -888,19 +978,13 @@ def main() -> None:
     gc.disable()
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # as pulumi's own launcher does, for aborted programs
     request = json.load(sys.stdin)
-    recordings: list[dict[str, Any]] = []
-    for run in request["stacks"]:
-        for number, mode in enumerate(request["modes"]):
-            before = (dict(os.environ), Path.cwd(), list(sys.path), list(sys.argv))
-            # A second run would print everything a second time.
-            muted = contextlib.redirect_stdout(io.StringIO()) if number else contextlib.nullcontext()
-            with muted:
-                recordings.append(contextvars.copy_context().run(run_once, request, run, mode))
-            os.environ.clear()
-            os.environ.update(before[0])
-            os.chdir(before[1])
-            sys.path[:], sys.argv[:] = before[2], before[3]
-            forget_program()
+    siblings = Siblings(request["project"], [*request["stacks"], *request["others"]])
+    # A second run would print everything a second time.
+    recordings = [
+        record(request, run, mode, siblings, muted=number > 0)
+        for run in request["stacks"]
+        for number, mode in enumerate(request["modes"])
+    ]
     target.write_text(json.dumps({"recordings": recordings}), encoding="utf-8")
 
 
