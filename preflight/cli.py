@@ -139,6 +139,28 @@ def diff(
 
 
 @app.command()
+def rights(
+    context: typer.Context,
+    stacks: Stacks = None,
+    form: Annotated[CallsFormat, typer.Option("--format", help="What to write.")] = "text",
+    output: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write each policy to a file there.")] = None,
+) -> None:
+    """Show the least IAM policies of whoever deploys a stack; exit 1 where a type's rights are not known."""
+    with program.start(context.obj, stacks or ()) as running:
+        from preflight import deployer
+        from preflight.graph import Graph
+        from preflight.report import deployment
+
+        found = [
+            deployer.deployer(stack, Graph.of(preview), update["invokes"])
+            for stack, (preview, update) in running.checked().items()
+        ]
+    deployment.publish(found, form, output)
+    if any(one.unknown for one in found):
+        raise typer.Exit(1)
+
+
+@app.command()
 def steps(
     context: typer.Context,
     guide: Annotated[GuideName, typer.Argument(help="From where to where.")],
