@@ -28,14 +28,8 @@ bench: $(STAMP)
 faults: $(STAMP)
 	@$(BIN)/python -m tests.engine.sweep
 
-policy_pack/.venv/.installed: policy_pack/requirements.txt pyproject.toml
-	@echo "Setting up policy_pack/.venv with pip; this takes half a minute, once."
-	@$(PYTHON) -m venv policy_pack/.venv
-	@cd policy_pack && .venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
-	@touch $@
-
 clean:
-	rm -rf .venv policy_pack/.venv build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis
 
 $(STAMP): requirements.txt requirements-dev.txt pyproject.toml
 	@echo "Setting up .venv with pip; this takes about a minute, once."

@@ -39,6 +39,7 @@ from .doubles.tls import Tls
 from .doubles.world import World
 
 ROOT = Path(__file__).parents[2]
+_LANGUAGES = "PULUMI_DEBUG_LANGUAGES"
 PROGRAM = ("__main__.py", "settings.py", "components", "iam_policies", "Pulumi.yaml")
 REGIONS = {
     file.name.split(".")[1]: YAML().load(file)["config"]["eks-foundation:region"]
@@ -143,6 +144,16 @@ class Step:
         return f"{wire.type_of(self.urn).split(':')[-1]} {wire.name_of(self.urn)}"
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What a policy pack said."""
+
+    level: str
+    """`mandatory` or `advisory`."""
+    policy: str
+    message: str
+
+
 @dataclass
 class Outcome:
     """How one command of the engine went."""
@@ -152,6 +163,7 @@ class Outcome:
     failed: list[Step] = field(default_factory=list[Step])
     messages: list[str] = field(default_factory=list[str])
     """Warnings and errors."""
+    verdicts: list[Verdict] = field(default_factory=list[Verdict])
     error: str = ""
 
     def of(self, *operations: str) -> set[str]:
@@ -201,7 +213,7 @@ def laboratory(home: Path) -> Generator[Lab]:
     with serving(Aws(cloud), Kubernetes(cloud), Tls(cloud), Eks(cloud)) as addresses:
         command = _Pulumi()
         cloud.engine = lambda: command.running.pid if command.running else 0
-        attached = {"PULUMI_DEBUG_PROVIDERS": addresses, "PULUMI_DEBUG_LANGUAGES": f"python:{port}"}
+        attached = {"PULUMI_DEBUG_PROVIDERS": addresses, _LANGUAGES: f"python:{port}"}
         yield Lab(command, cloud, attached, home)
     language.stop(None).wait()
 
@@ -297,6 +309,14 @@ class Deployment:
         """`pulumi preview`."""
         return self._run(self._stack.preview, **options)
 
+    def preview_with_policies(self, pack: Path) -> Outcome:
+        """`pulumi preview --policy-pack`: the real language host runs the pack."""
+        stand_in = self._workspace.env_vars.pop(_LANGUAGES)
+        try:
+            return self.preview(policy_packs=[str(pack)])
+        finally:
+            self._workspace.env_vars[_LANGUAGES] = stand_in
+
     def up(self) -> Outcome:
         """`pulumi up`."""
         return self._run(self._stack.up)
@@ -383,6 +403,8 @@ def _note(outcome: Outcome, event: events.EngineEvent) -> None:
         outcome.failed.append(_step(event.res_op_failed_event.metadata))
     if event.diagnostic_event and event.diagnostic_event.severity in ("warning", "error"):
         outcome.messages.append(event.diagnostic_event.message.strip())
+    if said := event.policy_event:
+        outcome.verdicts.append(Verdict(said.enforcement_level, said.policy_name, said.message))
 
 
 def _step(metadata: events.StepEventMetadata) -> Step:
