@@ -24,6 +24,7 @@ from components.regions import is_region, partition_of
 from components.section import AccountId, Section, refuse
 from components.service_account import ServiceAccountRef
 from components.subnets import ZONE_LETTERS, usable_addresses, zone_subnets
+from components.versions import AWS_LOAD_BALANCER_CONTROLLER, KUBERNETES
 
 
 def _check_region(value: str) -> str:
@@ -193,6 +194,18 @@ def _contradictions(settings: StackSettings) -> Iterator[Problem]:
                     value=", ".join(strange),
                     allowed=", ".join(network.zones),
                     change="choose among these, or add the zone to network.zones",
+                )
+        controller = ingress.load_balancer_controller.version if ingress is not None else None
+        if cluster is not None and controller is not None:
+            known = KUBERNETES[cluster.kubernetes_version].chart_versions(AWS_LOAD_BALANCER_CONTROLLER.name)
+            if controller not in known:
+                yield Problem(
+                    path="ingress.loadBalancerController.version",
+                    what="a chart version that components/versions.py does not know beside Kubernetes "
+                    + cluster.kubernetes_version,
+                    value=controller,
+                    allowed=", ".join(known),
+                    change="choose a known one, or add its row with IAM policy and custom resources",
                 )
         needy = " and ".join(f"`{name}`" for name in ("ingress", "kiam") if getattr(settings, name) is not None)
         if network.nat == "none" and needy:

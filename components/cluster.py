@@ -451,7 +451,7 @@ class Cluster(pulumi.ComponentResource):
 
         node_role, node_rights = role_of_nodes("node")
         node_roles: dict[str, aws.iam.Role] = {}
-        addon_versions = KUBERNETES[settings.kubernetes_version].addons
+        version = KUBERNETES[settings.kubernetes_version]
 
         def addon(addon_name: str, *, wait_for: Sequence[pulumi.Resource] = ()) -> pulumi.Resource:
             rights: list[pulumi.Resource] = []
@@ -473,7 +473,7 @@ class Cluster(pulumi.ComponentResource):
                 f"{name}-{addon_name}",
                 cluster_name=settings.name,
                 addon_name=addon_name,
-                addon_version=addon_versions[addon_name],
+                addon_version=version.addons[addon_name],
                 resolve_conflicts_on_create="OVERWRITE",
                 resolve_conflicts_on_update="PRESERVE",
                 opts=pulumi.ResourceOptions(
@@ -567,6 +567,7 @@ class Cluster(pulumi.ComponentResource):
         self.target = ClusterTarget(
             name=settings.name,
             region=args.region,
+            version=version,
             kubernetes_provider=self.kubernetes_provider,
             aws_provider=args.aws_provider,
             control_plane_security_group_id=control_plane.cluster_security_group_id,

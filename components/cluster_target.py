@@ -9,6 +9,8 @@ import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
+from components.versions import KubernetesVersion
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterTarget:
@@ -16,6 +18,8 @@ class ClusterTarget:
 
     name: str
     region: str
+    version: KubernetesVersion
+    """Its row in the compatibility table: which charts go with it."""
     kubernetes_provider: kubernetes.Provider
     aws_provider: aws.Provider
     control_plane_security_group_id: pulumi.Input[str]

@@ -20,6 +20,8 @@ from components.service_account import ServiceAccountRef
 INGRESS_CLASS = "alb"
 INGRESS_CONTROLLER = "ingress.k8s.aws/alb"
 CONTROLLER_WEBHOOK_PORT = 9443
+# https://github.com/kubernetes-sigs/aws-load-balancer-controller/blob/v3.5.0/docs/guide/gateway/gateway.md
+GATEWAY_FEATURES = ("ALBGatewayAPI", "NLBGatewayAPI", "GatewayListenerSet")
 # cert-manager's own 10250 is the kubelet's port too, which the control plane may already call on every node.
 CERT_MANAGER_WEBHOOK_PORT = 10260
 CERT_MANAGER_NAMESPACE = "cert-manager"
@@ -30,6 +32,9 @@ class LoadBalancerControllerSettings(Section):
 
     namespace: Label = Field(default="kube-system", description="Its namespace; made unless it is kube-system.")
     service_account: Label = Field(default="aws-load-balancer-controller", description="Its service account.")
+    version: str | None = Field(
+        default=None, description="Version of its chart; where left out, the newest of components/versions.py."
+    )
     replicas: Annotated[int, Field(ge=1)] = Field(default=2, description="Its pods; one of them leads.")
 
 
@@ -62,6 +67,8 @@ class IngressStackArgs:
     cluster: ClusterTarget
     vpc_id: pulumi.Input[str]
     oidc_provider_arn: pulumi.Input[str]
+    gateway_api: str | None = None
+    """The version of the Gateway API that somebody else has in the cluster; None where there is none."""
     network_ready: Sequence[pulumi.Resource]
     """Tagged subnets, routes and NAT: the controller finds the first, and cleans up load balancers through the rest."""
 
@@ -78,6 +85,9 @@ class IngressStack(pulumi.ComponentResource):
           webhook certificate comes from cert-manager, or is kept between upgrades;
         - one rule per webhook port from the control plane to the nodes;
         - the ingress class `alb`.
+
+    Where the cluster has another version of the Gateway API than the controller is built for, its gateway features are
+    off, and a log line says so.
     """
 
     controller_role_arn: pulumi.Output[str]
@@ -92,7 +102,7 @@ class IngressStack(pulumi.ComponentResource):
         super().__init__("eks-foundation:index:IngressStack", name, None, opts)
         settings, cluster = args.settings, args.cluster
         controller = settings.load_balancer_controller
-        chart = versions.AWS_LOAD_BALANCER_CONTROLLER
+        chart = cluster.version.chart(versions.AWS_LOAD_BALANCER_CONTROLLER.name, controller.version)
 
         def namespace(namespace_name: str) -> kubernetes.core.v1.Namespace:
             return kubernetes.core.v1.Namespace(
@@ -139,6 +149,14 @@ class IngressStack(pulumi.ComponentResource):
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )
+        gates = {}
+        if args.gateway_api not in (None, chart.gateway_api):
+            gates = dict.fromkeys(GATEWAY_FEATURES, False)
+            pulumi.log.info(
+                f"Load balancer controller {chart.version} is built for Gateway API {chart.gateway_api}, and the "
+                f"cluster has {args.gateway_api}: its gateway features are off.",
+                resource=self,
+            )
         controller_release = release(
             name,
             chart,
@@ -158,6 +176,7 @@ class IngressStack(pulumi.ComponentResource):
                 "keepTLSSecret": True,
                 "ingressClass": INGRESS_CLASS,
                 "createIngressClassResource": False,
+                **({"controllerConfig": {"featureGates": gates}} if gates else {}),
             },
             webhook_ports={"controller-webhook": CONTROLLER_WEBHOOK_PORT},
             wait_for=[*args.network_ready, *self.cert_manager_ready, *identity.ready],

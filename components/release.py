@@ -10,6 +10,7 @@ import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
 from components.cluster_target import ClusterTarget
+from components.custom_resources import custom_resources
 from components.versions import Chart
 
 # Nodes may still be joining and images are pulled for the first time; Helm's own five minutes are too short.
@@ -27,7 +28,7 @@ def release(
     webhook_ports: Mapping[str, int],
     wait_for: Sequence[pulumi.Resource],
 ) -> kubernetes.helm.v3.Release:
-    """Register a release of a chart, and open its webhook ports from the control plane to the nodes first.
+    """Register a release of a chart; first its custom resources, and the webhook ports from the control plane to nodes.
 
     The physical name is the chart's: Pulumi's own suffix would change the names of accounts and services that charts
     derive from it. A failed install is rolled back, so that it can be repeated under the same name.
@@ -42,11 +43,10 @@ def release(
         webhook_ports: by webhook, the ports that the API server calls on the chart's pods.
         wait_for: what the release must find, and what outlives it.
     """
-    chart_name = chart.chart.rsplit("/", 1)[-1]
     ports = [
         aws.vpc.SecurityGroupIngressRule(
             f"{name}-{webhook}",
-            description=f"Control plane to the webhook of {chart_name}",
+            description=f"Control plane to the webhook of {chart.name}",
             security_group_id=cluster.node_security_group_id,
             referenced_security_group_id=cluster.control_plane_security_group_id,
             ip_protocol="tcp",
@@ -56,15 +56,17 @@ def release(
         )
         for webhook, port in webhook_ports.items()
     ]
+    definitions = custom_resources(f"{name}-{chart.name}", chart.crd_addresses, cluster=cluster, parent=parent)
     return kubernetes.helm.v3.Release(
-        f"{name}-{chart_name}",
-        name=chart_name,
+        f"{name}-{chart.name}",
+        name=chart.name,
         namespace=namespace,
         chart=chart.chart,
         version=chart.version,
         repository_opts=(
             kubernetes.helm.v3.RepositoryOptsArgs(repo=chart.repository) if chart.repository is not None else None
         ),
+        skip_crds=True if definitions else None,
         values=dict(values),
         atomic=True,
         cleanup_on_fail=True,
@@ -74,7 +76,7 @@ def release(
         opts=pulumi.ResourceOptions(
             parent=parent,
             provider=cluster.kubernetes_provider,
-            depends_on=[*cluster.ready, *ports, *wait_for],
+            depends_on=[*cluster.ready, *ports, *definitions, *wait_for],
             delete_before_replace=True,
         ),
     )

@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 
+from preflight.graph import Resource
 from preflight.rules.eks import (
     ALB_CHART,
     ALB_CONTROLLERS,
@@ -42,13 +43,20 @@ _CLASS_CHARTS = {
 # A chart of such a name may bring a class that is not known here.
 _MAY_BRING_A_CLASS = re.compile(r"apisix|contour|emissary|gateway|haproxy|ingress|istio|kong|nginx|traefik")
 
+_KINDS = r"[/-]crds?[/.-]|/gateway-api/.*-install\.yaml$"
+
 
 def _opaque(found: Estate, place: str) -> bool:
     """Whether something in a place may make objects that the program does not show."""
     return any(
-        found.place(resource) == place
+        found.place(resource) == place and not _only_kinds(resource)
         for resource in found.graph.of_type("kubernetes:yaml/v2:ConfigFile", "kubernetes:yaml/v2:ConfigGroup")
     )
+
+
+def _only_kinds(manifest: Resource) -> bool:
+    """Whether a manifest's address says that it holds definitions of kinds, and so no object."""
+    return re.search(_KINDS, text(properties(manifest), "file")) is not None
 
 
 def _classes(found: Estate, place: str) -> tuple[set[str], bool]:

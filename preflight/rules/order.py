@@ -268,8 +268,8 @@ def service_before_webhook(stack: Stack) -> Iterator[Hit]:
     "crd-before-object",
     title="A custom object may be made before its kind exists",
     severity="error",
-    looks_at="Objects of API groups that a known chart brings, and the load balancer controller with a certificate "
-    "from cert-manager.",
+    looks_at="Objects of API groups that a known chart brings, releases that leave their kinds to others "
+    "(`skip_crds`), and the load balancer controller with a certificate from cert-manager.",
     why="`pulumi up` fails with `no matches for kind`; on destroy the kind takes all its objects along, before their "
     "controller has cleaned up.",
     source=_DEPENDS_ON,
@@ -278,12 +278,13 @@ def service_before_webhook(stack: Stack) -> Iterator[Hit]:
 def crd_before_object(stack: Stack) -> Iterator[Hit]:
     """Whatever brings a kind comes before the objects of that kind."""
     found = estate(stack)
-    if found.graph.of_type("kubernetes:yaml/v2:ConfigFile", "kubernetes:yaml/v2:ConfigGroup"):
-        return  # nobody sees what they bring
+    # Nobody sees what they bring: each may be the one.
+    manifests = found.graph.of_type("kubernetes:yaml/v2:ConfigFile", "kubernetes:yaml/v2:ConfigGroup")
     for (group, place), objects in _custom(found).items():
         releases = [each for each in found.of_chart(*_GROUPS[group]) if found.place(each.resource) == place]
+        perhaps = [one for one in manifests if found.place(one) == place]
         bringers = [each.resource for each in releases] + _definitions(found, group)
-        after = {urn for each in bringers for urn in found.dependents(each)}
+        after = {urn for each in (*bringers, *perhaps) for urn in found.dependents(each)}
         for one in objects:
             if bringers and one.resource.urn not in after:
                 yield Hit(
@@ -291,12 +292,22 @@ def crd_before_object(stack: Stack) -> Iterator[Hit]:
                     message=f"{one} is of {group}, and does not wait for {_names(bringers[:1])}, which brings that.",
                     fix=f"Add {bringers[0].name} to its depends_on.",
                 )
-            elif not bringers and found.cluster_of(one.resource):
+            elif not bringers and not perhaps and found.cluster_of(one.resource):
                 yield Hit(
                     resource=one.resource,
                     message=f"{one} is of {group}, and nothing in the program brings that to the cluster.",
                     fix=f"Add a release of {_GROUPS[group][0]} and let the object depend on it.",
                 )
+    for release in found.of_chart(*{chart for charts in _GROUPS.values() for chart in charts}):
+        definitions = [*manifests, *(one.resource for one in found.objects.get("CustomResourceDefinition", ()))]
+        if properties(release.resource).get("skipCrds") is True and len(
+            _missed(found, release.resource, definitions)
+        ) == len(definitions):
+            yield Hit(
+                resource=release.resource,
+                message=f"Release {release.name} skips its kinds, and waits for nothing that brings them.",
+                fix="Apply the chart's definitions and add them to its depends_on, or remove skip_crds.",
+            )
     for release in found.of_chart(ALB_CHART):
         if release.get("enableCertManager") and found.cluster_of(release.resource):
             place = found.place(release.resource)

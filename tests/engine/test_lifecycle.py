@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from components.versions import AWS_LOAD_BALANCER_CONTROLLER
+
 from .conftest import Settled, settle
+from .doubles.kubernetes import DEFINITION
 from .doubles.tokens import BALANCER
 from .harness import REGIONS, Deployment, Lab, Outcome
 
@@ -39,7 +42,18 @@ def gone(life: Settled, tmp_path_factory: pytest.TempPathFactory) -> Gone:
 
 
 def test_a_preview_names_exactly_what_the_update_then_makes(life: Settled):
-    assert life.preview.changes == life.first.changes
+    previewed, made = life.preview.changes["create"], life.first.changes["create"]
+    unseen = made - previewed
+    assert previewed - made == set()
+    # Manifests are read by the provider, which the engine does not call before there is a cluster.
+    assert {label.split()[0] for label in unseen} <= {"CustomResourceDefinition"}, unseen
+    assert life.preview.changes.keys() == life.first.changes.keys()
+
+
+def test_definitions_of_kinds_stay_in_the_cluster_when_they_leave_the_program(settled: Settled):
+    definitions = [each for each in settled.deployment.state if each["urn"].split("::")[2].endswith(DEFINITION)]
+    assert len(definitions) == len(AWS_LOAD_BALANCER_CONTROLLER.crds)
+    assert all(each["retainOnDelete"] for each in definitions), "a definition takes every object of its kind along"
 
 
 def test_every_resource_of_the_first_update_is_created(life: Settled):

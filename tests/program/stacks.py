@@ -18,6 +18,7 @@ from components import (
     NetworkSettings,
     NodeGroupSettings,
 )
+from components.versions import KUBERNETES
 
 REGION = "ap-northeast-2"
 ZONES = ("ap-northeast-2a", "ap-northeast-2c")
@@ -73,6 +74,7 @@ def target() -> ClusterTarget:
     return ClusterTarget(
         name="dev",
         region=REGION,
+        version=KUBERNETES["1.35"],
         kubernetes_provider=kubernetes.Provider("kubernetes", kubeconfig="{}"),
         aws_provider=provider,
         control_plane_security_group_id="sg-control-plane",

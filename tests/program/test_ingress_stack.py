@@ -16,7 +16,7 @@ from components import (
     IngressStackArgs,
     LoadBalancerControllerSettings,
 )
-from components.versions import AWS_LOAD_BALANCER_CONTROLLER, CERT_MANAGER
+from components.versions import AWS_LOAD_BALANCER_CONTROLLER, AWS_LOAD_BALANCER_CONTROLLER_3_4, CERT_MANAGER
 from iam_policies import policy_document
 from tests.program import stacks
 from tests.program.conftest import ISSUER
@@ -24,7 +24,7 @@ from tests.program.conftest import ISSUER
 CONTROLLER = "ingress-aws-load-balancer-controller"
 
 
-def ingress_stack(*, cert_manager=True, cluster=None, **controller):
+def ingress_stack(*, cert_manager=True, cluster=None, gateway_api=None, **controller):
     cluster = cluster or stacks.target()
     route = aws.ec2.Route("route", route_table_id="rtb-1", opts=pulumi.ResourceOptions(provider=cluster.aws_provider))
     return IngressStack(
@@ -38,6 +38,7 @@ def ingress_stack(*, cert_manager=True, cluster=None, **controller):
             vpc_id="vpc-1",
             oidc_provider_arn=f"arn:aws:iam::111122223333:oidc-provider/{ISSUER}",
             network_ready=[route],
+            gateway_api=gateway_api,
         ),
     )
 
@@ -106,6 +107,47 @@ def test_a_release_comes_after_everything_that_it_needs_and_goes_before_it(run):
         *recording.all("SecurityGroupIngressRule"),
     ]
     assert [each.name for each in needed if not recording.reaches(release, each)] == []
+
+
+def test_the_controllers_kinds_are_a_step_of_their_own_before_it_at_its_version(run):
+    recording = run(lambda: ingress_stack(version="3.4.3"))
+    manifests, release = recording.all("ConfigFile"), recording.one("Release", CONTROLLER)
+    assert [each.inputs["file"] for each in manifests] == list(AWS_LOAD_BALANCER_CONTROLLER_3_4.crd_addresses)
+    assert all("/v3.4.3/" in each.inputs["file"] for each in manifests), "Helm would never upgrade them"
+    assert release.inputs["skipCrds"] is True, "Helm does not install what another step has"
+    assert all(recording.reaches(release, each) for each in manifests), "kinds come before their controller"
+
+
+def test_kinds_stay_when_they_leave_the_program(run):
+    for each in run(ingress_stack).all("ConfigFile"):
+        assert each.request.retainOnDelete is True, "a definition takes every object of its kind along"
+
+
+def test_a_chart_that_upgrades_its_own_kinds_keeps_them(run):
+    assert "skipCrds" not in run(ingress_stack).one("Release", "ingress-cert-manager").inputs
+
+
+@pytest.mark.parametrize("version", ["3.5.0", "3.4.3"])
+def test_one_setting_moves_chart_and_kinds(run, version):
+    recording = run(lambda: ingress_stack(version=version))
+    assert recording.one("Release", CONTROLLER).inputs["version"] == version
+    assert {each.inputs["file"].split("/")[5] for each in recording.all("ConfigFile")} == {f"v{version}"}
+
+
+@pytest.mark.parametrize(
+    ("version", "present", "off"),
+    [("3.5.0", None, False), ("3.5.0", "v1.6", False), ("3.5.0", "v1.5", True), ("3.4.3", "v1.5", False)],
+)
+def test_gateway_features_are_off_beside_another_version_of_the_gateway_api(run, monkeypatch, version, present, off):
+    said = []
+    monkeypatch.setattr(pulumi.log, "info", lambda message, resource: said.append((message, resource)))
+    recording = run(lambda: ingress_stack(version=version, gateway_api=present))
+    gates = values(recording).get("controllerConfig", {}).get("featureGates", {})
+    wanted = dict.fromkeys(("ALBGatewayAPI", "NLBGatewayAPI", "GatewayListenerSet"), False) if off else {}
+    assert gates == wanted, "a controller that meets kinds of another version crashes"
+    assert len(said) == off, "a feature that is off without a word is missed"
+    for message, _ in said:
+        assert f"{version} is built for Gateway API v1.6, and the cluster has v1.5" in message
 
 
 def test_every_release_can_be_repeated_under_its_own_name(run):

@@ -56,6 +56,12 @@ def test_the_good_stack_is_accepted():
 REFUSED = {
     "an unknown section": ({"netwrok": {}}, "netwrok", "network", "did you mean `network`?"),
     "an unknown key": ({"cluster__kubernetesVersoin": "1"}, "cluster.kubernetesVersoin", "", "`kubernetesVersion`"),
+    "a chart version that the table lacks": (
+        {"ingress__loadBalancerController": {"version": "1.8.2"}},
+        "ingress.loadBalancerController.version",
+        "3.5.0, 3.4.3",
+        "choose a known one",
+    ),
     "an unknown key of a node group": (
         {"cluster__nodeGroups__system__minsize": 1},
         "cluster.nodeGroups.system.minsize",

@@ -16,6 +16,8 @@ class Chart:
 
     kinds: Callable[[Values], dict[tuple[str, str], bool]] = lambda _values: {}
     """Custom kinds by apiVersion and kind, each with whether it stands in a namespace."""
+    in_folder: bool = False
+    """Whether the kinds stand in the chart's crds folder: Helm installs such once, unless it is told to skip them."""
     keeps_kinds: Callable[[Values], bool] = lambda _values: True
     """Whether they stay when the release goes."""
     webhooks: Callable[[Values], dict[str, int]] = lambda _values: {}
@@ -64,8 +66,8 @@ _CERT_MANAGER_KINDS = {
 
 CHARTS = {
     "aws-load-balancer-controller": Chart(
-        # They stand in the chart's crds folder: Helm installs such once, and never removes them.
         kinds=lambda _: _CONTROLLER_KINDS,
+        in_folder=True,
         webhooks=_controller_webhooks,
         account=lambda values: (
             _at(values, "serviceAccount.create", True),
@@ -95,3 +97,13 @@ CHARTS = {
     ),
 }
 """By the last part of the chart's name."""
+
+MANIFESTS = {
+    "aws-load-balancer-controller/crds/crds.yaml": {
+        kind: namespaced for kind, namespaced in _CONTROLLER_KINDS.items() if not kind[0].startswith("gateway.")
+    },
+    "aws-load-balancer-controller/crds/gateway-crds.yaml": {
+        kind: namespaced for kind, namespaced in _CONTROLLER_KINDS.items() if kind[0].startswith("gateway.")
+    },
+}
+"""Custom kinds, each with whether it stands in a namespace, by the end of the address that their manifest is at."""

@@ -12,11 +12,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 
+import grpc
+from pulumi.runtime.proto import provider_pb2, resource_pb2, resource_pb2_grpc
+
 from preflight import create_only
 
 from . import balancers, kinds_eks, network, sdk, wire
-from .charts import CHARTS
-from .provider import Found, HalfMadeError, Provider
+from .charts import CHARTS, MANIFESTS
+from .provider import MESSAGE_SIZES, Found, HalfMadeError, Provider
 from .tokens import ENTRY, ENTRY_POLICY
 from .wire import Json
 from .world import DEPLOYER, DoubleError, Kube, KubeObject, RefusedError
@@ -30,9 +33,11 @@ DAEMON_SET = "kubernetes:apps/v1:DaemonSet"
 JOB = "kubernetes:batch/v1:Job"
 INGRESS = "kubernetes:networking.k8s.io/v1:Ingress"
 INGRESS_CLASS = balancers.INGRESS_CLASS
+DEFINITION = "kubernetes:apiextensions.k8s.io/v1:CustomResourceDefinition"
 
 CLUSTER_WIDE = frozenset(
     {
+        DEFINITION,
         NAMESPACE,
         INGRESS_CLASS,
         "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole",
@@ -92,6 +97,49 @@ class Kubernetes(Provider):
             old.get("metadata", {}).get(key) == new.get("metadata", {}).get(key) for key in ("name", "namespace")
         )
         return paths, bool(paths) and resource_type != RELEASE and same
+
+    def Construct(self, request, context):  # noqa: N802
+        """Register what a manifest holds, as yaml/v2's ConfigFile does; only of manifests that MANIFESTS knows."""
+        with self._answering(context):
+            inputs = wire.plain(wire.decode(request.inputs))
+            address = inputs.get("file", "")
+            known = next((kinds for end, kinds in MANIFESTS.items() if address.endswith(end)), None)
+            if request.type != "kubernetes:yaml/v2:ConfigFile" or known is None:
+                raise DoubleError(f"{request.type} {address} is not played")
+        common = {"acceptSecrets": True, "acceptResources": True}
+        try:
+            with grpc.insecure_channel(request.monitorEndpoint, options=MESSAGE_SIZES) as channel:
+                monitor = resource_pb2_grpc.ResourceMonitorStub(channel)
+                component = monitor.RegisterResource(
+                    resource_pb2.RegisterResourceRequest(
+                        type=request.type,
+                        name=request.name,
+                        parent=request.parent,
+                        dependencies=list(request.dependencies),
+                        providers=dict(request.providers),
+                        retainOnDelete=request.retainOnDelete,
+                        **common,
+                    )
+                )
+                for (version, kind), namespaced in known.items():
+                    definition = _definition(version, kind, address, namespaced=namespaced)
+                    monitor.RegisterResource(
+                        resource_pb2.RegisterResourceRequest(
+                            type=DEFINITION,
+                            name=f"{request.name}:{definition['metadata']['name']}",
+                            parent=component.urn,
+                            custom=True,
+                            object=wire.encode(definition),
+                            provider=dict(request.providers).get("kubernetes", ""),
+                            supportsPartialValues=True,
+                            **common,
+                        )
+                    )
+                monitor.RegisterResourceOutputs(resource_pb2.RegisterResourceOutputsRequest(urn=component.urn))
+        except grpc.RpcError as error:
+            # The child has already said what is wrong.
+            context.abort(grpc.StatusCode.UNKNOWN, f"a child of {request.name} failed: {error.details()}")
+        return provider_pb2.ConstructResponse(urn=component.urn)
 
     def _outputs(self, urn: str) -> list[str]:
         return [] if _is_custom(wire.type_of(urn)) else super()._outputs(urn)
@@ -261,6 +309,7 @@ class Kubernetes(Provider):
             JOB: self._run_to_its_end,
             SERVICE: self._find_endpoints,
             INGRESS: self._get_address,
+            DEFINITION: self._define,
         }
         return {**_seen(item), **happens.get(item.type, lambda _kube, _item: {})(kube, item)}
 
@@ -277,7 +326,12 @@ class Kubernetes(Provider):
                 problems += self._webhook_problems(kube, port)
         if problems:
             raise _NotReadyError("; ".join(problems))
-        kube.definitions.update(chart.kinds(values))
+        if chart.in_folder and item.inputs.get("skipCrds"):
+            missing = [kind for (version, kind) in chart.kinds(values) if (version, kind) not in kube.definitions]
+            if missing:
+                raise _NotReadyError(f"the pods do not start: no matches for kind {', '.join(missing)}")
+        else:
+            kube.definitions.update(chart.kinds(values))
         revision = item.outputs.get("status", {}).get("revision", 0) + 1
         return {
             "name": item.name,
@@ -292,6 +346,13 @@ class Kubernetes(Provider):
             },
             "resourceNames": {},
         }
+
+    def _define(self, kube: Kube, item: KubeObject) -> dict[str, Json]:
+        spec = item.inputs["spec"]
+        for version in spec["versions"]:
+            name = (f"{spec['group']}/{version['name']}", spec["names"]["kind"])
+            kube.definitions[name] = spec["scope"] == "Namespaced"
+        return {}
 
     def _roll_out(self, kube: Kube, item: KubeObject) -> dict[str, Json]:
         template = item.inputs["spec"]["template"]
@@ -397,6 +458,23 @@ class Kubernetes(Provider):
                     for each in [*kube.of_type(":".join(("kubernetes", *definition)))]:
                         del kube.objects[each.type, each.namespace, each.name]
         del kube.objects[item.type, item.namespace, item.name]
+
+
+def _definition(version: str, kind: str, address: str, *, namespaced: bool) -> dict[str, Json]:
+    """A definition without fields, which differs where the address does."""
+    group, _, number = version.partition("/")
+    plural = kind.lower().removesuffix("s") + "s"
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{group}", "annotations": {"double/from": address}},
+        "spec": {
+            "group": group,
+            "names": {"kind": kind, "plural": plural},
+            "scope": "Namespaced" if namespaced else "Cluster",
+            "versions": [{"name": number, "served": True, "storage": True}],
+        },
+    }
 
 
 class _NotReadyError(Exception):

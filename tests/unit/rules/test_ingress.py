@@ -284,3 +284,11 @@ def test_a_controller_may_ask_the_metadata_service_where_nodes_let_it(dev):
     MUTANTS["controller-without-vpc"](dev)
     dev[TEMPLATE].set("metadataOptions", "httpPutResponseHopLimit", to=2)
     assert dev.of("controller-without-vpc") == []
+
+
+def test_a_manifest_that_may_hold_anything_may_hold_the_class(dev):
+    dev["Ingress demo-ingress"].set("spec", "ingressClassName", to="other")
+    assert dev.of("ingress-class-missing"), "definitions of kinds are no classes"
+    manifest = dev["ConfigFile ingress-aws-load-balancer-controller-crds"]
+    manifest.set("file", to="https://example.com/platform.yaml")
+    assert dev.of("ingress-class-missing") == [], "nobody looked into it"

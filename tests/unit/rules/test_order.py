@@ -12,6 +12,7 @@ INGRESS = "Ingress demo-ingress"
 CLASS = "IngressClass ingress-class"
 CONTROLLER = "Release ingress-aws-load-balancer-controller"
 CERT_MANAGER = "Release ingress-cert-manager"
+DEFINITIONS = [f"ConfigFile ingress-aws-load-balancer-controller-{file}" for file in ("crds", "gateway-crds")]
 NODES = "NodeGroup cluster-system"
 SERVICE = "Service demo-service"
 RIGHT = "RolePolicyAttachment ingress-controller-aws-load-balancer-controller"
@@ -123,6 +124,23 @@ def test_a_kind_may_come_from_its_definition(dev):
     dev.add("kubernetes:apiextensions.k8s.io/v1:CustomResourceDefinition", "kind", definition, like=SERVICE)
     dev["ClusterIssuer own"].waits_for("CustomResourceDefinition kind")
     assert dev.of("crd-before-object") == []
+
+
+def test_a_kind_may_come_from_a_manifest_that_nobody_looked_into(dev):
+    issuer(dev)
+    dev["ClusterIssuer own"].waits_for(DEFINITIONS[0])
+    assert dev.of("crd-before-object") == []
+    dev["ClusterIssuer own"].waits_for("Namespace ingress-cert-manager")
+    (finding,) = dev.of("crd-before-object")
+    assert "does not wait for Release ingress-cert-manager" in finding.message, "a manifest elsewhere is no excuse"
+
+
+def test_a_release_without_its_kinds_waits_for_those_who_bring_them(dev):
+    dev[CONTROLLER].forgets(*DEFINITIONS)
+    (finding,) = dev.of("crd-before-object")
+    assert "skips its kinds, and waits for nothing" in finding.message
+    dev[CONTROLLER].unset("skipCrds")
+    assert dev.of("crd-before-object") == [], "then the release brings them"
 
 
 def test_a_certificate_needs_somebody_to_issue_it(dev):
