@@ -37,6 +37,7 @@ if settings.network and settings.cluster:
             network_ready=network.ready,
             aws_provider=aws_provider,
             protect=settings.protect,
+            image_registry=settings.image_registry,
         ),
     )
     irsa = components.OidcIrsa(
@@ -68,6 +69,7 @@ if settings.network and settings.cluster:
                 vpc_id=network.vpc_id,
                 oidc_provider_arn=irsa.provider_arn,
                 network_ready=network.ready,
+                way_out=settings.network.nat != "none",
             ),
         )
         role_arns["loadBalancerController"] = ingress.controller_role_arn

@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 import iam_policies
 from components.cluster import ADDON_IDENTITIES, ClusterSettings
 from components.demo_app import DemoSettings
+from components.image_registry import ImageRegistry, is_regional
 from components.ingress_stack import CERT_MANAGER_NAMESPACE, IngressSettings
 from components.kiam_alternative import CA_BUNDLES, KiamSettings, own_label
 from components.network import NetworkSettings, zones_outside
@@ -49,6 +50,10 @@ class StackSettings(Section):
         description="Protect VPC, subnets, cluster and key from deletion and replacement. For stacks with users.",
     )
     tags: dict[str, str] = Field(default={}, description="Tags on every AWS resource.")
+    image_registry: ImageRegistry | None = Field(
+        default=None,
+        description="Where every chart and image is pulled from, in place of the public registries: docs/isolated.md.",
+    )
     network: NetworkSettings | None = Field(default=None, description="VPC, subnets, NAT.")
     cluster: ClusterSettings | None = Field(default=None, description="EKS, nodes, add-ons.")
     identities: dict[AccountName, IdentitySettings] = Field(
@@ -173,19 +178,10 @@ def _contradictions(settings: StackSettings) -> Iterator[Problem]:
                 what=f"zones that are not in region {settings.region}",
                 value=", ".join(outside),
                 allowed=f"{settings.region}a to {settings.region}{ZONE_LETTERS[-1]}",
-                change="name zones of this region, or change region",
+                change="name zones of this region, by name and not by id, or change region",
             )
         elif cluster is not None:
-            letters = [zone[len(settings.region) :] for zone in network.zones]
-            room = sum(usable_addresses(zone_subnets(network.cidr, letter).private) for letter in letters)
-            if room < cluster.addresses:
-                yield Problem(
-                    path="network.cidr",
-                    what="too few addresses for the nodes and pods of `cluster.nodeGroups`",
-                    value=f"{network.cidr}, which gives {room} addresses in {len(letters)} private subnets",
-                    allowed=f"at least {cluster.addresses}: maxSize x (1 + podsPerNode) over all node groups",
-                    change="choose a larger CIDR, another zone, a smaller maxSize or podsPerNode",
-                )
+            yield from _too_small(settings.region, network, cluster)
         for name, group in cluster.node_groups.items() if cluster is not None else ():
             if strange := [zone for zone in group.zones if zone not in network.zones]:
                 yield Problem(
@@ -207,15 +203,8 @@ def _contradictions(settings: StackSettings) -> Iterator[Problem]:
                     allowed=", ".join(known),
                     change="choose a known one, or add its row with IAM policy and custom resources",
                 )
-        needy = " and ".join(f"`{name}`" for name in ("ingress", "kiam") if getattr(settings, name) is not None)
-        if network.nat == "none" and needy:
-            yield Problem(
-                path="network.nat",
-                what=f"no way out to the public registries that charts and images of {needy} come from",
-                value="none",
-                allowed=f"single, per-zone; none without {needy}",
-                change="set network.nat to single",
-            )
+        yield from _unreachable(settings, network)
+    yield from _foreign_principals(settings)
     yield from _contradictions_of_identities(settings)
     yield from _contradictions_of_kiam(settings)
     taken = {"default", "kube-system"}
@@ -238,6 +227,78 @@ def _contradictions(settings: StackSettings) -> Iterator[Problem]:
                 allowed="namespaces other than " + ", ".join(sorted(others)),
                 change="drop createNamespace" if path.endswith("createNamespace") else "rename it",
             )
+
+
+def _too_small(region: str, network: NetworkSettings, cluster: ClusterSettings) -> Iterator[Problem]:
+    """Node groups whose subnets cannot hold their largest number of nodes and pods, alone or together."""
+    room = {zone: usable_addresses(zone_subnets(network.cidr, zone[len(region) :]).private) for zone in network.zones}
+    wanted = {name: (set(group.zones) or set(room), group.addresses) for name, group in cluster.node_groups.items()}
+    if sum(room.values()) < cluster.addresses:
+        yield Problem(
+            path="network.cidr",
+            what="too few addresses for the nodes and pods of `cluster.nodeGroups`",
+            value=f"{network.cidr}, which gives {sum(room.values())} addresses in {len(room)} private subnets",
+            allowed=f"at least {cluster.addresses}: maxSize x (1 + podsPerNode) over all node groups",
+            change="choose a larger CIDR, another zone, a smaller maxSize or podsPerNode",
+        )
+        return
+    for name, (zones, _) in wanted.items():
+        # Whoever may not leave these zones shares them with this group.
+        need = sum(addresses for others, addresses in wanted.values() if others <= zones)
+        there = sum(room[zone] for zone in zones if zone in room)
+        if zones <= set(room) and there < need:
+            yield Problem(
+                path=f"cluster.nodeGroups.{name}.zones",
+                what="too few addresses in the subnets of the node group",
+                value=f"{', '.join(sorted(zones))}, which give {there} addresses",
+                allowed=f"at least {need}: maxSize x (1 + podsPerNode) over all node groups of these zones alone",
+                change="name more zones, choose a larger CIDR, a smaller maxSize or podsPerNode",
+            )
+
+
+def _unreachable(settings: StackSettings, network: NetworkSettings) -> Iterator[Problem]:
+    """What nodes without a way out cannot pull."""
+    if network.nat != "none":
+        return
+    pulling = {
+        "ingress": settings.ingress is not None,
+        "kiam": settings.kiam is not None,
+        "identities": any(identity.probe for identity in settings.identities.values()),
+    }
+    needy = " and ".join(f"`{name}`" for name, pulls in pulling.items() if pulls)
+    if settings.image_registry is None and needy:
+        yield Problem(
+            path="network.nat",
+            what=f"no way out to the public registries that charts and images of {needy} come from",
+            value="none",
+            allowed=f"single, per-zone; none without {needy}, or with imageRegistry",
+            change="set network.nat to single, or imageRegistry to an ECR of yours that holds them",
+        )
+    elif settings.image_registry is not None and not is_regional(settings.image_registry, settings.region):
+        yield Problem(
+            path="imageRegistry",
+            what="a registry that nodes without a way out do not reach",
+            value=settings.image_registry,
+            allowed=f"a private ECR of the region: 111122223333.dkr.ecr.{settings.region}.amazonaws.com/<path>",
+            change="copy charts and images there, or set network.nat to single",
+        )
+
+
+def _foreign_principals(settings: StackSettings) -> Iterator[Problem]:
+    """Administrators and viewers of another partition."""
+    partition = partition_of(settings.region)
+    cluster = settings.cluster
+    granted = {"admins": cluster.admins, "viewers": cluster.viewers} if cluster is not None else {}
+    for field, arns in granted.items():
+        for index, arn in enumerate(arns):
+            if arn.split(":")[1] != partition:
+                yield Problem(
+                    path=f"cluster.{field}.{index}",
+                    what=f"an ARN of another partition than region {settings.region}",
+                    value=arn,
+                    allowed=f"arn:{partition}:iam::...",
+                    change=f"name a role or user of {partition}",
+                )
 
 
 def _identities(settings: StackSettings) -> Iterator[tuple[str, str, IdentitySettings]]:

@@ -17,7 +17,7 @@ from components.cluster_target import ClusterTarget
 from components.oidc_irsa import OidcSettings
 from components.pod_role import IdentitySettings, PodRole, PodRoleArgs, managed_policy_arn
 from components.regions import ec2_service_of, partition_of
-from components.section import Cidr, Label, Section, refuse
+from components.section import Cidr, Label, PrivateCidr, RetentionDays, Section, refuse
 from components.service_account import ServiceAccountRef, is_subdomain
 from components.trust import policy_text, service_statement
 from components.versions import KUBERNETES
@@ -25,11 +25,11 @@ from components.versions import KUBERNETES
 KUBELET_PORT = 10250
 CONTROL_PLANE_ZONES = 2
 CONTROL_PLANE_LOGS = ("api", "audit", "authenticator", "controllerManager", "scheduler")
-# https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
-RETENTION_DAYS = (
-    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
-)  # fmt: skip
 KMS_DELETION_DAYS = 30
+# https://docs.aws.amazon.com/eks/latest/userguide/access-policy-permissions.html
+ACCESS_POLICIES = {"admin": "AmazonEKSClusterAdminPolicy", "view": "AmazonEKSViewPolicy"}
+# https://docs.aws.amazon.com/eks/latest/userguide/cni-network-policy-configure.html
+ENFORCING = '{"enableNetworkPolicy":"true"}'
 # Which service account the pods of an add-on run under that call AWS, and their ready-made policy:
 # https://docs.aws.amazon.com/eks/latest/userguide/workloads-add-ons-available-eks.html
 ADDON_IDENTITIES = {
@@ -65,16 +65,6 @@ def _check_version(value: str) -> str:
     return value
 
 
-def _check_retention(value: int) -> int:
-    if value not in RETENTION_DAYS:
-        refuse(
-            "not a retention that CloudWatch Logs takes",
-            allowed=", ".join(map(str, RETENTION_DAYS)) + " days",
-            change="choose the next larger one",
-        )
-    return value
-
-
 def _check_role_or_user(value: str) -> str:
     if not re.fullmatch(r"arn:aws[a-z-]*:iam::\d{12}:(role|user)/[\w+=,.@/-]+", value):
         refuse(
@@ -84,6 +74,8 @@ def _check_role_or_user(value: str) -> str:
         )
     return value
 
+
+RoleOrUser = Annotated[str, AfterValidator(_check_role_or_user)]
 
 Architecture = Literal["x86_64", "arm64"]
 
@@ -105,6 +97,8 @@ AMI_TYPES: dict[tuple[str, Architecture], str] = {
 }
 # Where images and pods' files live; Bottlerocket keeps its system on a small volume of its own.
 DATA_DEVICE = {"al2023": "/dev/xvda", "bottlerocket": "/dev/xvdb"}
+SYSTEM_DEVICE = {"bottlerocket": "/dev/xvda"}
+DEFAULT_CLASS = "gp3"
 
 
 def _check_label_key(value: str) -> str:
@@ -224,6 +218,11 @@ class NodeGroupSettings(Section):
         return self.min_size if self.initial_size is None else self.initial_size
 
     @property
+    def addresses(self) -> int:
+        """Addresses that its largest number of nodes and their pods take, each node's own included."""
+        return self.max_size * (1 + self.pods_per_node)
+
+    @property
     def keeps_pods_away(self) -> bool:
         """Whether nothing runs there without a toleration that the add-ons do not have."""
         return any(t.effect != "PreferNoSchedule" and t.key != "CriticalAddonsOnly" for t in self.taints)
@@ -242,32 +241,63 @@ class ClusterSettings(Section):
     public_access_cidrs: tuple[Cidr, ...] = Field(
         default=(), description="Who may reach the public API endpoint. Empty: there is only the private one."
     )
-    admins: tuple[Annotated[str, AfterValidator(_check_role_or_user)], ...] = Field(
+    private_access_cidrs: tuple[PrivateCidr, ...] = Field(
+        default=(),
+        description="Who may reach the private API endpoint beside the nodes: ranges of the VPC, of peers and VPNs.",
+    )
+    admins: tuple[RoleOrUser, ...] = Field(
         default=(),
         description=(
             "Roles and users that administer the cluster, by ARN. Not the deployer: EKS makes the creator an "
             "administrator, and a second entry for it fails."
         ),
     )
-    log_retention_days: Annotated[int, AfterValidator(_check_retention)] = Field(
-        default=30, description="How long control-plane logs are kept, in days."
+    viewers: tuple[RoleOrUser, ...] = Field(
+        default=(), description="Roles and users that may read everything in the cluster but secrets, by ARN."
+    )
+    log_retention_days: RetentionDays = Field(default=30, description="How long control-plane logs are kept, in days.")
+    volume_key: bool = Field(
+        default=False,
+        description="Encrypt volumes of nodes and pods under a KMS key of the cluster's own. A change replaces nodes.",
+    )
+    network_policies: bool = Field(
+        default=False, description="Let the VPC CNI enforce NetworkPolicy objects; without it they do nothing."
     )
     oidc: OidcSettings = Field(default=OidcSettings(), description="How the IAM OIDC provider is registered.")
 
     @model_validator(mode="after")
     def _has_room_for_every_pod(self) -> ClusterSettings:
-        if all(group.keeps_pods_away for group in self.node_groups.values()):
+        open_to_all = {key: group for key, group in self.node_groups.items() if not group.keeps_pods_away}
+        if not open_to_all:
             refuse(
                 f"a taint on every node group: {', '.join(self.node_groups)}",
                 allowed="at least one without, or with CriticalAddonsOnly: CoreDNS and other add-ons have to run",
                 change="drop the taints of one group, or add a group",
             )
+        if all(group.capacity == "spot" or group.min_size == 0 for group in open_to_all.values()):
+            refuse(
+                f"no node that stays for CoreDNS and other add-ons: {', '.join(open_to_all)} have spot capacity or "
+                "minSize 0",
+                allowed="at least one node group without taints that is on-demand and has a minSize of 1 or more",
+                change="add a small on-demand group; EKS waits twenty minutes for add-ons that nothing can run",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _grants_once(self) -> ClusterSettings:
+        principals = [*self.admins, *self.viewers]
+        if twice := sorted({arn for arn in principals if principals.count(arn) > 1}):
+            refuse(
+                f"listed more than once in admins and viewers: {', '.join(twice)}",
+                allowed="one access entry for a role or user; an administrator reads everything anyway",
+                change="drop the second one",
+            )
         return self
 
     @property
     def addresses(self) -> int:
-        """Addresses that the largest number of nodes and their pods take, each node's own included."""
-        return sum(group.max_size * (1 + group.pods_per_node) for group in self.node_groups.values())
+        """Addresses that all node groups take together."""
+        return sum(group.addresses for group in self.node_groups.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,7 +313,9 @@ class ClusterArgs:
     network_ready: Sequence[pulumi.Resource] = ()
     """What nodes need to reach the control plane and the registries: routes, NAT, endpoints."""
     protect: bool = False
-    """Protect the cluster and its key from deletion and replacement, in Pulumi and in EKS."""
+    """Protect the cluster and its keys from deletion and replacement, in Pulumi and in EKS."""
+    image_registry: str | None = None
+    """Where charts and images of the target come from, in place of the public registries."""
 
 
 class Cluster(pulumi.ComponentResource):
@@ -293,16 +325,20 @@ class Cluster(pulumi.ComponentResource):
         - the cluster's role, a KMS key for secrets (rotated, 30 days until a deletion takes effect), the role's right
           to use it, and the log group, before EKS would make one that never expires;
         - the control plane through `eks.Cluster` of pulumi-eks 4.4. For the arguments given here that makes the EKS
-          cluster `<name>-eks-eksCluster`, an unused Kubernetes provider `<name>-eks-eks-k8s`, and per administrator an
-          access entry with its policy association. It makes no security group, no node group, no add-on, no role and
-          no OIDC provider. It needs the `aws` command, and waits until a public endpoint answers;
+          cluster `<name>-eks-eksCluster`, an unused Kubernetes provider `<name>-eks-eks-k8s`, and per administrator
+          and viewer an access entry with its policy association. It makes no security group, no node group, no add-on,
+          no role and no OIDC provider. It needs the `aws` command, and waits until a public endpoint answers;
         - a security group for nodes: everything between nodes, the kubelet's port from the control plane, everything
-          out; and in EKS's own group, HTTPS from the nodes. Webhook ports are opened by the releases that serve them;
+          out; and in EKS's own group, HTTPS from the nodes and from `privateAccessCidrs`. Webhook ports are opened by
+          the releases that serve them;
+        - with `volumeKey` a second KMS key, which everybody in the account may use through EBS, as they may use AWS's
+          own: the service-linked roles that start nodes exist only once they have started some;
         - the node role, and one more for every group that wants its own; per node group a launch template (IMDSv2 with
           hop limit 1, encrypted gp3) and the group;
         - add-ons as `aws.eks.Addon`: the DaemonSets before the nodes, the rest after. VPC CNI and the EBS CSI driver
           have roles of their own by Pod Identity, so the node role holds what a node needs and no more;
-        - the Kubernetes provider that everything in the cluster uses.
+        - the Kubernetes provider that everything in the cluster uses;
+        - the default storage class `gp3`, encrypted. EKS makes none that is a default.
 
     The creator of the cluster is an administrator of it; pulumi-eks does not let anyone switch that off.
     """
@@ -323,13 +359,16 @@ class Cluster(pulumi.ComponentResource):
         partition = partition_of(args.region)
         child = pulumi.ResourceOptions(parent=self, provider=args.aws_provider)
 
-        key = aws.kms.Key(
-            f"{name}-secrets",
-            description=f"Secrets of EKS cluster {settings.name}",
-            enable_key_rotation=True,
-            deletion_window_in_days=KMS_DELETION_DAYS,
-            opts=pulumi.ResourceOptions(parent=self, provider=args.aws_provider, protect=args.protect),
-        )
+        def kms_key(what: str) -> aws.kms.Key:
+            return aws.kms.Key(
+                f"{name}-{what}",
+                description=f"{what.capitalize()} of EKS cluster {settings.name}",
+                enable_key_rotation=True,
+                deletion_window_in_days=KMS_DELETION_DAYS,
+                opts=pulumi.ResourceOptions(parent=self, provider=args.aws_provider, protect=args.protect),
+            )
+
+        key = kms_key("secrets")
         logs = aws.cloudwatch.LogGroup(
             f"{name}-control-plane",
             name=f"/aws/eks/{settings.name}/cluster",
@@ -374,7 +413,11 @@ class Cluster(pulumi.ComponentResource):
             endpoint_public_access=bool(settings.public_access_cidrs),
             public_access_cidrs=list(settings.public_access_cidrs) or None,
             authentication_mode=eks.AuthenticationMode.API,
-            access_entries={arn.split(":", 4)[4]: _administrator(partition, arn) for arn in settings.admins},
+            access_entries={
+                arn.split(":", 4)[4]: _access(partition, arn, role)
+                for role, arns in (("admin", settings.admins), ("view", settings.viewers))
+                for arn in arns
+            },
             encryption_config_key_arn=key.arn,
             enabled_cluster_log_types=list(CONTROL_PLANE_LOGS),
             # EXTENDED, the default of EKS, costs six times as much once standard support has ended.
@@ -444,6 +487,20 @@ class Cluster(pulumi.ComponentResource):
             ),
         ]
 
+        rules += [
+            aws.vpc.SecurityGroupIngressRule(
+                f"{name}-control-plane-{cidr}",
+                description="Private API endpoint",
+                security_group_id=control_plane.cluster_security_group_id,
+                cidr_ipv4=cidr,
+                ip_protocol="tcp",
+                from_port=443,
+                to_port=443,
+                opts=child,
+            )
+            for cidr in settings.private_access_cidrs
+        ]
+
         def role_of_nodes(key: str) -> tuple[aws.iam.Role, list[pulumi.Resource]]:
             return role(
                 key, ec2_service_of(args.region), "AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly"
@@ -474,10 +531,35 @@ class Cluster(pulumi.ComponentResource):
                 cluster_name=settings.name,
                 addon_name=addon_name,
                 addon_version=version.addons[addon_name],
+                configuration_values=ENFORCING if addon_name == "vpc-cni" and settings.network_policies else None,
                 resolve_conflicts_on_create="OVERWRITE",
                 resolve_conflicts_on_update="PRESERVE",
                 opts=pulumi.ResourceOptions(
                     parent=self, provider=args.aws_provider, depends_on=[control_plane, *rights, *wait_for]
+                ),
+            )
+
+        volume_key, volumes_ready = None, list[pulumi.Resource]()
+        if settings.volume_key:
+            volume_key = kms_key("volumes")
+            volumes_ready = [
+                aws.kms.KeyPolicy(
+                    f"{name}-volumes",
+                    key_id=volume_key.id,
+                    policy=volume_key.arn.apply(_volume_key_policy),
+                    opts=child,
+                )
+            ]
+
+        def volume(device: str, size: int | None = None) -> aws.ec2.LaunchTemplateBlockDeviceMappingArgs:
+            return aws.ec2.LaunchTemplateBlockDeviceMappingArgs(
+                device_name=device,
+                ebs=aws.ec2.LaunchTemplateBlockDeviceMappingEbsArgs(
+                    volume_size=size,
+                    volume_type="gp3",
+                    encrypted="true",
+                    kms_key_id=volume_key.arn if volume_key else None,
+                    delete_on_termination="true",
                 ),
             )
 
@@ -497,15 +579,8 @@ class Cluster(pulumi.ComponentResource):
                     http_put_response_hop_limit=1,
                 ),
                 block_device_mappings=[
-                    aws.ec2.LaunchTemplateBlockDeviceMappingArgs(
-                        device_name=DATA_DEVICE[group.operating_system],
-                        ebs=aws.ec2.LaunchTemplateBlockDeviceMappingEbsArgs(
-                            volume_size=group.disk_size,
-                            volume_type="gp3",
-                            encrypted="true",
-                            delete_on_termination="true",
-                        ),
-                    )
+                    volume(DATA_DEVICE[group.operating_system], group.disk_size),
+                    *(volume(device) for system, device in SYSTEM_DEVICE.items() if system == group.operating_system),
                 ],
                 tag_specifications=[
                     aws.ec2.LaunchTemplateTagSpecificationArgs(
@@ -541,7 +616,7 @@ class Cluster(pulumi.ComponentResource):
                     opts=pulumi.ResourceOptions(
                         parent=self,
                         provider=args.aws_provider,
-                        depends_on=[control_plane, *rights, *rules, *before, *args.network_ready],
+                        depends_on=[control_plane, *rights, *rules, *volumes_ready, *before, *args.network_ready],
                         # The provider's own spelling: a dotted path is not translated, and in snake_case does nothing.
                         ignore_changes=["scalingConfig.desiredSize"],
                     ),
@@ -556,6 +631,23 @@ class Cluster(pulumi.ComponentResource):
             # in it.
             cluster_identifier=f"{args.region}/{settings.name}",
             opts=pulumi.ResourceOptions(parent=self, depends_on=[control_plane]),
+        )
+        kubernetes.storage.v1.StorageClass(
+            f"{name}-{DEFAULT_CLASS}",
+            metadata=kubernetes.meta.v1.ObjectMetaArgs(
+                name=DEFAULT_CLASS, annotations={"storageclass.kubernetes.io/is-default-class": "true"}
+            ),
+            provisioner="ebs.csi.aws.com",
+            parameters={"type": "gp3", "encrypted": "true", **({"kmsKeyId": volume_key.arn} if volume_key else {})},
+            # A volume is made in the zone of the first pod that wants it.
+            volume_binding_mode="WaitForFirstConsumer",
+            allow_volume_expansion=True,
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                provider=self.kubernetes_provider,
+                depends_on=[*rules, *volumes_ready],
+                delete_before_replace=True,
+            ),
         )
         self.name = settings.name
         self.issuer_url = control_plane.oidc_provider_url
@@ -573,6 +665,7 @@ class Cluster(pulumi.ComponentResource):
             control_plane_security_group_id=control_plane.cluster_security_group_id,
             node_security_group_id=nodes.id,
             ready=[*groups, *last],
+            image_registry=args.image_registry,
         )
         self.register_outputs(
             {
@@ -589,12 +682,42 @@ def _encryption_policy(key_arn: str) -> str:
     return policy_text([{"Effect": "Allow", "Action": actions, "Resource": key_arn}])
 
 
-def _administrator(partition: str, arn: str) -> eks.AccessEntryArgs:
+def _volume_key_policy(key_arn: str) -> str:
+    """What AWS's own key for volumes allows: use by whoever in the account may use EBS, and only through it.
+
+    https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html
+    """
+    _, partition, _, region, account, _ = key_arn.split(":", 5)
+    through_ebs = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:CreateGrant"]
+    return policy_text(
+        [
+            {
+                "Effect": "Allow",
+                "Principal": {"AWS": f"arn:{partition}:iam::{account}:root"},
+                "Action": "kms:*",
+                "Resource": "*",
+            },
+            {
+                "Effect": "Allow",
+                "Principal": {"AWS": "*"},
+                "Action": [*through_ebs, "kms:DescribeKey"],
+                "Resource": "*",
+                "Condition": {
+                    "StringEquals": {"kms:CallerAccount": account},
+                    # The name ends otherwise in other partitions.
+                    "StringLike": {"kms:ViaService": f"ec2.{region}.amazonaws.*"},
+                },
+            },
+        ]
+    )
+
+
+def _access(partition: str, arn: str, role: str) -> eks.AccessEntryArgs:
     return eks.AccessEntryArgs(
         principal_arn=arn,
         access_policies={
-            "admin": eks.AccessPolicyAssociationArgs(
-                policy_arn=f"arn:{partition}:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy",
+            role: eks.AccessPolicyAssociationArgs(
+                policy_arn=f"arn:{partition}:eks::aws:cluster-access-policy/{ACCESS_POLICIES[role]}",
                 access_scope=aws.eks.AccessPolicyAssociationAccessScopeArgs(type="cluster"),
             )
         },

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
-from components.versions import KubernetesVersion
+from components.image_registry import image_from
+from components.versions import Image, KubernetesVersion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,3 +29,9 @@ class ClusterTarget:
     """Where webhooks answer."""
     ready: Sequence[pulumi.Resource]
     """Nodes that pods can run on, with network, DNS and credentials."""
+    image_registry: str | None = None
+    """Where charts and images come from, in place of the public registries."""
+
+    def image(self, public: Image) -> Image:
+        """The image where this cluster's nodes pull it from."""
+        return replace(public, reference=image_from(self.image_registry, public.reference))

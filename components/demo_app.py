@@ -53,7 +53,7 @@ class DemoApp(pulumi.ComponentResource):
         super().__init__("eks-foundation:index:DemoApp", name, None, opts)
         settings, provider = args.settings, args.cluster.kubernetes_provider
         labels = {"app.kubernetes.io/name": name}
-        image = versions.DEMO_IMAGE
+        image = args.cluster.image(versions.DEMO_IMAGE)
 
         def child(*wait_for: pulumi.Resource) -> pulumi.ResourceOptions:
             return pulumi.ResourceOptions(parent=self, provider=provider, depends_on=list(wait_for))

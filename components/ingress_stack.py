@@ -71,6 +71,8 @@ class IngressStackArgs:
     """The version of the Gateway API that somebody else has in the cluster; None where there is none."""
     network_ready: Sequence[pulumi.Resource]
     """Tagged subnets, routes and NAT: the controller finds the first, and cleans up load balancers through the rest."""
+    way_out: bool = True
+    """Whether pods reach what has no endpoint in the VPC: WAF and Shield have none."""
 
 
 class IngressStack(pulumi.ComponentResource):
@@ -177,6 +179,8 @@ class IngressStack(pulumi.ComponentResource):
                 "ingressClass": INGRESS_CLASS,
                 "createIngressClassResource": False,
                 **({"controllerConfig": {"featureGates": gates}} if gates else {}),
+                # https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/deploy/installation/
+                **({} if args.way_out else {"enableShield": False, "enableWaf": False, "enableWafv2": False}),
             },
             webhook_ports={"controller-webhook": CONTROLLER_WEBHOOK_PORT},
             wait_for=[*args.network_ready, *self.cert_manager_ready, *identity.ready],

@@ -426,7 +426,7 @@ class KiamAlternative(pulumi.ComponentResource):
                     accounts[key],
                     workload,
                     self.role_arns[key],
-                    cluster.region,
+                    cluster,
                     pulumi.ResourceOptions(
                         parent=self,
                         provider=cluster.kubernetes_provider,
@@ -547,11 +547,11 @@ def _tester(
     account: ServiceAccountRef,
     workload: KiamWorkloadSettings,
     role_arn: pulumi.Output[str],
-    region: str,
+    cluster: ClusterTarget,
     opts: pulumi.ResourceOptions,
 ) -> kubernetes.apps.v1.Deployment:
     """A pod in the role, ready only while STS says so; on the way out it runs under the account already."""
-    image = versions.PROBE_IMAGE
+    image = cluster.image(versions.PROBE_IMAGE)
     labels = {"app.kubernetes.io/name": account.name}
     annotations: dict[str, pulumi.Input[str]] = {ROLE_ANNOTATION: role_arn}
     if workload.external_id is not None:
@@ -579,7 +579,7 @@ def _tester(
                             command=["sleep", "infinity"],
                             env=[
                                 # Agents answer 404 where the command would look its region up.
-                                kubernetes.core.v1.EnvVarArgs(name="AWS_REGION", value=region),
+                                kubernetes.core.v1.EnvVarArgs(name="AWS_REGION", value=cluster.region),
                                 kubernetes.core.v1.EnvVarArgs(
                                     name="EXPECTED_ROLE", value=role_arn.apply(lambda arn: arn.rsplit("/", 1)[-1])
                                 ),

@@ -9,9 +9,10 @@ import pulumi
 import pulumi_aws as aws
 from pydantic import AfterValidator, Field
 
-from components.regions import zone_letter
-from components.section import PrivateCidr, Section, refuse
+from components.regions import endpoint_service_of, zone_letter
+from components.section import PrivateCidr, RetentionDays, Section, refuse
 from components.subnets import LARGEST_PREFIX, SMALLEST_PREFIX, ZONE_LETTERS, zone_subnets
+from components.trust import policy_text, service_statement
 
 # What nodes, add-ons and controllers of a cluster without internet access call. The S3 gateway endpoint, which image
 # layers come through, is always there.
@@ -26,6 +27,10 @@ ISOLATED_SERVICES = (
     "logs",
     "sts",
 )
+
+# The longer of the two that there are; one minute makes many times the records.
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFlowLogs.html
+FLOW_LOG_SECONDS = 600
 
 
 def _check_vpc_cidr(value: str) -> str:
@@ -63,6 +68,9 @@ class NetworkSettings(Section):
     nat: Literal["none", "single", "per-zone"] = Field(
         default="single",
         description="NAT gateways: one for all zones, one each, or none (interface endpoints instead).",
+    )
+    flow_log_days: RetentionDays | None = Field(
+        default=None, description="Log every connection, and keep it for so many days. No flow log where left out."
     )
 
 
@@ -108,7 +116,8 @@ class Network(pulumi.ComponentResource):
         - per zone a private route table; with `nat: single` one NAT gateway with its address, with `per-zone` one in
           every zone, and the private default routes to it;
         - the S3 gateway endpoint, free of charge, which image layers come through;
-        - with `nat: none` interface endpoints for ISOLATED_SERVICES and their security group.
+        - with `nat: none` interface endpoints for ISOLATED_SERVICES and their security group;
+        - with `flowLogDays` a flow log of the VPC, its log group, and the role that writes it.
     """
 
     vpc_id: pulumi.Output[str]
@@ -215,7 +224,7 @@ class Network(pulumi.ComponentResource):
             aws.ec2.VpcEndpoint(
                 f"{name}-s3",
                 vpc_id=vpc.id,
-                service_name=f"com.amazonaws.{region}.s3",
+                service_name=endpoint_service_of(region, "s3"),
                 vpc_endpoint_type="Gateway",
                 route_table_ids=[table.id for table in private_tables.values()],
                 tags={"Name": f"{args.cluster_name}-s3"},
@@ -245,7 +254,7 @@ class Network(pulumi.ComponentResource):
                 aws.ec2.VpcEndpoint(
                     f"{name}-{service}",
                     vpc_id=vpc.id,
-                    service_name=f"com.amazonaws.{region}.{service}",
+                    service_name=endpoint_service_of(region, service),
                     vpc_endpoint_type="Interface",
                     private_dns_enabled=True,
                     security_group_ids=[group.id],
@@ -255,6 +264,9 @@ class Network(pulumi.ComponentResource):
                 )
                 for service in ISOLATED_SERVICES
             ]
+
+        if settings.flow_log_days is not None:
+            self._log_flows(name, args, vpc, settings.flow_log_days, child)
 
         self.vpc_id = vpc.id
         self.public_subnet_ids = {zone: made.id for zone, made in public.items()}
@@ -266,3 +278,36 @@ class Network(pulumi.ComponentResource):
                 "private_subnet_ids": self.private_subnet_ids,
             }
         )
+
+    def _log_flows(
+        self, name: str, args: NetworkArgs, vpc: aws.ec2.Vpc, days: int, child: pulumi.ResourceOptions
+    ) -> None:
+        logs = aws.cloudwatch.LogGroup(
+            f"{name}-flow-logs", name=f"/aws/vpc/{args.cluster_name}", retention_in_days=days, opts=child
+        )
+        role = aws.iam.Role(
+            f"{name}-flow-logs",
+            assume_role_policy=policy_text([service_statement("vpc-flow-logs.amazonaws.com")]),
+            opts=child,
+        )
+        right = aws.iam.RolePolicy(
+            f"{name}-flow-logs", role=role.name, policy=logs.arn.apply(_flow_log_policy), opts=child
+        )
+        aws.ec2.FlowLog(
+            f"{name}-flow-logs",
+            vpc_id=vpc.id,
+            traffic_type="ALL",
+            max_aggregation_interval=FLOW_LOG_SECONDS,
+            log_destination_type="cloud-watch-logs",
+            log_destination=logs.arn,
+            iam_role_arn=role.arn,
+            tags={"Name": args.cluster_name},
+            # Without the right it is made, and delivers nothing.
+            opts=pulumi.ResourceOptions(parent=self, provider=args.aws_provider, depends_on=[right]),
+        )
+
+
+def _flow_log_policy(log_group_arn: str) -> str:
+    # https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-iam-role.html, without what makes log groups
+    actions = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+    return policy_text([{"Effect": "Allow", "Action": actions, "Resource": f"{log_group_arn}:*"}])

@@ -13,6 +13,7 @@ import pulumi_kubernetes as kubernetes
 import pulumi_tls as tls
 from pydantic import AfterValidator, Field, model_validator
 
+from components import versions
 from components.cluster_target import ClusterTarget
 from components.pod_role import IdentitySettings, PodRole, PodRoleArgs
 from components.section import Section, refuse
@@ -175,6 +176,7 @@ class OidcIrsa(pulumi.ComponentResource):
                 cluster_ready=self._cluster.ready,
                 kubernetes_provider=self._cluster.kubernetes_provider if by_account else None,
                 wait_for=[own_namespace] if own_namespace is not None else [],
+                probe_image=self._cluster.image(versions.PROBE_IMAGE),
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )

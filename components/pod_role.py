@@ -251,6 +251,8 @@ class PodRoleArgs:
     """What has to exist before Pod Identity can bind, and before a probe can run."""
     wait_for: Sequence[pulumi.Resource] = ()
     """What the accounts wait for, such as their namespace."""
+    probe_image: versions.Image = versions.PROBE_IMAGE
+    """What a probe runs, where nodes can pull it."""
 
     def __post_init__(self) -> None:
         """Refuse a role that nobody could take.
@@ -415,6 +417,7 @@ class PodRole(pulumi.ComponentResource):
                         account,
                         taken.apply(_last_part),
                         script,
+                        args.probe_image,
                         pulumi.ResourceOptions(
                             parent=self,
                             provider=args.kubernetes_provider,
@@ -494,13 +497,17 @@ def _documents(settings: IdentitySettings, partition: str) -> list[tuple[str, di
 
 
 def _probe(
-    name: str, account: ServiceAccountRef, role_name: pulumi.Output[str], script: str, opts: pulumi.ResourceOptions
+    name: str,
+    account: ServiceAccountRef,
+    role_name: pulumi.Output[str],
+    script: str,
+    image: versions.Image,
+    opts: pulumi.ResourceOptions,
 ) -> kubernetes.batch.v1.Job:
     """A Job under the account that runs this script with the name of the role that its pod must be.
 
     It is retried for about six minutes: a role or an association that was just made is not known everywhere at once.
     """
-    image = versions.PROBE_IMAGE
     return kubernetes.batch.v1.Job(
         name,
         metadata=kubernetes.meta.v1.ObjectMetaArgs(namespace=account.namespace),

@@ -26,6 +26,21 @@ def ec2_service_of(region: str) -> str:
     return "ec2.amazonaws.com.cn" if partition_of(region) == "aws-cn" else "ec2.amazonaws.com"
 
 
+# What stands before a region's name in the names of VPC endpoint services, for those of the services used here that
+# have it: https://github.com/aws/aws-cdk/blob/main/packages/aws-cdk-lib/aws-ec2/lib/vpc-endpoint.ts, and for eks-auth
+# `aws ec2 describe-vpc-endpoint-services`.
+_ENDPOINT_PREFIXES = {
+    "aws-cn": ("cn.com.amazonaws", {"ec2", "ecr.api", "ecr.dkr", "eks", "eks-auth", "sts"}),
+    "aws-eusc": ("eu.amazonaws", {"ecr.api", "ecr.dkr"}),
+}
+
+
+def endpoint_service_of(region: str, service: str) -> str:
+    """The name of the VPC endpoint service of an AWS service, such as com.amazonaws.ap-northeast-2.ecr.api."""
+    prefix, services = _ENDPOINT_PREFIXES.get(partition_of(region), ("", set[str]()))
+    return f"{prefix if service in services else 'com.amazonaws'}.{region}.{service}"
+
+
 def zone_letter(region: str, zone: str) -> str | None:
     """The letter of an availability zone of this region, or None where the zone is not one.
 

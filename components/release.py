@@ -11,6 +11,7 @@ import pulumi_kubernetes as kubernetes
 
 from components.cluster_target import ClusterTarget
 from components.custom_resources import custom_resources
+from components.image_registry import chart_from, values_from
 from components.versions import Chart
 
 # Nodes may still be joining and images are pulled for the first time; Helm's own five minutes are too short.
@@ -31,7 +32,8 @@ def release(
     """Register a release of a chart; first its custom resources, and the webhook ports from the control plane to nodes.
 
     The physical name is the chart's: Pulumi's own suffix would change the names of accounts and services that charts
-    derive from it. A failed install is rolled back, so that it can be repeated under the same name.
+    derive from it. A failed install is rolled back, so that it can be repeated under the same name. Chart and images
+    come through the cluster's image registry where it has one.
 
     Args:
         name: prefix of the logical names.
@@ -43,6 +45,7 @@ def release(
         webhook_ports: by webhook, the ports that the API server calls on the chart's pods.
         wait_for: what the release must find, and what outlives it.
     """
+    chart = chart_from(cluster.image_registry, chart)
     ports = [
         aws.vpc.SecurityGroupIngressRule(
             f"{name}-{webhook}",
@@ -67,7 +70,7 @@ def release(
             kubernetes.helm.v3.RepositoryOptsArgs(repo=chart.repository) if chart.repository is not None else None
         ),
         skip_crds=True if definitions else None,
-        values=dict(values),
+        values=values_from(cluster.image_registry, chart, values),
         atomic=True,
         cleanup_on_fail=True,
         wait_for_jobs=True,

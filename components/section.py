@@ -82,6 +82,22 @@ def _check_label(value: str) -> str:
     return value
 
 
+# https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
+RETENTION_DAYS = (
+    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
+)  # fmt: skip
+
+
+def _check_retention(value: int) -> int:
+    if value not in RETENTION_DAYS:
+        refuse(
+            "not a retention that CloudWatch Logs takes",
+            allowed=", ".join(map(str, RETENTION_DAYS)) + " days",
+            change="choose the next larger one",
+        )
+    return value
+
+
 def _check_account_id(value: str) -> str:
     if not re.fullmatch(r"\d{12}", value):
         refuse("not an AWS account id", allowed="12 digits, in quotes", change='write it like "111122223333"')
@@ -96,6 +112,9 @@ PrivateCidr = Annotated[str, AfterValidator(_check_private_cidr)]
 
 Label = Annotated[str, AfterValidator(_check_label)]
 """An RFC 1123 label: a namespace, an account, a node group."""
+
+RetentionDays = Annotated[int, AfterValidator(_check_retention)]
+"""How long CloudWatch keeps a log, in days."""
 
 AccountId = Annotated[str, AfterValidator(_check_account_id)]
 """An AWS account id, 12 digits."""

@@ -12,7 +12,7 @@ Dates are data. Nothing here is refused because a date has passed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from types import MappingProxyType
 
@@ -56,6 +56,8 @@ class Chart:
     Empty where the chart's templates carry them."""
     gateway_api: str | None = None
     """The minor version of the Gateway API that it is built for; None where it has no use for one."""
+    images: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What the chart has by itself, by the path of the value: the address of an image without tag, or its beginning."""
 
     @property
     def name(self) -> str:
@@ -156,6 +158,7 @@ AWS_LOAD_BALANCER_CONTROLLER = Chart(
         address="https://github.com/kubernetes-sigs/aws-load-balancer-controller/tree/v3.5.0/helm/aws-load-balancer-controller",
         read=_READ,
     ),
+    images={"image.repository": "public.ecr.aws/eks/aws-load-balancer-controller"},
 )
 """Installs its custom resources once; a later release of the chart neither changes nor removes them."""
 
@@ -188,6 +191,7 @@ CERT_MANAGER = Chart(
     source=Source(
         address="https://github.com/cert-manager/cert-manager/tree/v1.21.1/deploy/charts/cert-manager", read=_READ
     ),
+    images={"imageRegistry": "quay.io"},
 )
 """Changes its custom resources with every release of the chart, and keeps them on uninstall if told so."""
 
@@ -207,6 +211,7 @@ EXTERNAL_DNS = Chart(
         read=_READ,
     ),
     app="v0.21.0",
+    images={"image.repository": "registry.k8s.io/external-dns/external-dns"},
 )
 """Installs its custom resource once; a later release of the chart neither changes nor removes it."""
 
@@ -220,6 +225,7 @@ KIAM = Chart(
     source=Source(address="https://github.com/uswitch/kiam/tree/v4.2/helm/kiam", read=_READ),
     # The chart's own default is image v4.0.
     app="v4.2",
+    images={f"{part}.image.repository": "quay.io/uswitch/kiam" for part in ("agent", "server")},
 )
 """Whether repository and image can still be pulled is not known: `kiam.chart` takes another address."""
 

@@ -274,6 +274,12 @@ class Deployment:
         with path.open("w") as file:
             yaml.dump(document, file)
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The project's keys in the stack file, without its namespace."""
+        document = YAML().load(self.folder / f"Pulumi.{self.name}.yaml")
+        return {key.split(":", 1)[1]: value for key, value in document["config"].items()}
+
     def edit(self, path: str, old: str, new: str) -> None:
         """Replace text of the program that stands there exactly once."""
         file = self.folder / path

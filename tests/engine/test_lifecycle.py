@@ -15,7 +15,7 @@ from .harness import REGIONS, Deployment, Lab, Outcome
 
 # What a stack says on purpose, each time.
 WARNINGS = {"kiam": "Kiam was abandoned"}
-WITH_INGRESS = {"dev"}
+WITH_INGRESS = {"dev", "isolated"}
 
 
 @pytest.fixture(scope="module", params=REGIONS)
@@ -38,6 +38,10 @@ class Gone:
 def gone(life: Settled, tmp_path_factory: pytest.TempPathFactory) -> Gone:
     """The stack after a destroy."""
     deployment = life.deployment.branch(tmp_path_factory.mktemp("gone") / life.deployment.name)
+    if deployment.settings.get("protect"):
+        # What is protected goes in two steps, each of which somebody has to want.
+        deployment.configure(lambda stack: stack.update(protect=False))
+        assert not deployment.up().error
     return Gone(deployment, deployment.destroy())
 
 
@@ -94,7 +98,6 @@ def test_the_url_of_the_dev_stack_is_the_load_balancer_that_the_controller_made(
 NEEDED_BY_THE_CONTROLLER = {
     "Addon",
     "IngressClass",
-    "NatGateway",
     "NodeGroup",
     "OpenIdConnectProvider",
     "Policy",
@@ -105,6 +108,7 @@ NEEDED_BY_THE_CONTROLLER = {
     "RouteTableAssociation",
     "ServiceAccount",
     "Subnet",
+    "VpcEndpoint",
 }
 
 
@@ -113,6 +117,9 @@ def test_a_destroy_takes_an_ingress_before_whatever_its_controller_needs(gone: G
     ingresses = [each for each in order if each.startswith("Ingress ")]
     assert bool(ingresses) == (gone.deployment.name in WITH_INGRESS)
     for ingress in ingresses:
-        needed = [each for each in order if each.split()[0] in NEEDED_BY_THE_CONTROLLER]
-        assert {each.split()[0] for each in needed} == NEEDED_BY_THE_CONTROLLER
+        kinds = NEEDED_BY_THE_CONTROLLER | (
+            {"NatGateway"} if gone.deployment.settings["network"]["nat"] != "none" else set()
+        )
+        needed = [each for each in order if each.split()[0] in kinds]
+        assert {each.split()[0] for each in needed} == kinds
         assert [each for each in needed if order.index(each) < order.index(ingress)] == []

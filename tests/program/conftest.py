@@ -84,6 +84,8 @@ class Cloud(pulumi.runtime.Mocks):
             outputs["arn"] = f"arn:aws:iam::{ACCOUNT}:oidc-provider/{ISSUER}"
         if kind == "Key":
             outputs["arn"] = f"arn:aws:kms:ap-northeast-2:{ACCOUNT}:key/{args.name}"
+        if kind == "LogGroup":
+            outputs["arn"] = f"arn:aws:logs:ap-northeast-2:{ACCOUNT}:log-group:{args.name}"
         if kind == "Zone":
             outputs["zoneId"] = "Z0123456789EXAMPLE"
         if kind == "LaunchTemplate":

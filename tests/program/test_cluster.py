@@ -1,5 +1,7 @@
 """Cluster alone, under plain mocks."""
 
+import json
+
 import pulumi
 import pulumi_aws as aws
 import pytest
@@ -213,7 +215,7 @@ def test_image_and_volume_follow_from_system_and_instance_type(run, system, inst
     )
     recording = run(lambda: stacks.cluster(node_groups={"system": group}))
     assert recording.one("NodeGroup").inputs["amiType"] == image
-    (volume,) = recording.one("LaunchTemplate").inputs["blockDeviceMappings"]
+    volume, *_ = recording.one("LaunchTemplate").inputs["blockDeviceMappings"]
     assert volume["deviceName"] == device
     assert (volume["ebs"]["volumeSize"], volume["ebs"]["volumeType"], volume["ebs"]["encrypted"]) == (80, "gp3", "true")
 
@@ -288,3 +290,69 @@ def test_the_command_for_kubectl_names_region_cluster_and_context(run):
     commands: list[str] = []
     run(program)
     assert commands == ["aws eks update-kubeconfig --region ap-northeast-2 --name dev --alias dev"]
+
+
+def test_the_system_volume_of_bottlerocket_is_encrypted_too(run):
+    group = NodeGroupSettings(instance_types=("m7i.large",), min_size=1, max_size=2, operating_system="bottlerocket")
+    volumes = run(lambda: stacks.cluster(node_groups={"system": group})).one("LaunchTemplate").inputs
+    assert {each["deviceName"]: each["ebs"]["encrypted"] for each in volumes["blockDeviceMappings"]} == {
+        "/dev/xvda": "true",
+        "/dev/xvdb": "true",
+    }
+
+
+def test_viewers_read_and_administrators_administer(run):
+    arns = [f"arn:aws:iam::111122223333:role/{name}" for name in ("admins", "viewers")]
+    program = run(lambda: stacks.cluster(admins=(arns[0],), viewers=(arns[1],)))
+    entries = program.one("Cluster", "cluster-eks").inputs["accessEntries"].values()
+    granted = {
+        each["principalArn"]: [policy["policyArn"] for policy in each["accessPolicies"].values()] for each in entries
+    }
+    assert granted == {
+        arns[0]: ["arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"],
+        arns[1]: ["arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy"],
+    }
+
+
+def test_the_private_endpoint_answers_the_ranges_given_and_nodes_wait_for_it(run):
+    recording = run(lambda: stacks.cluster(private_access_cidrs=("10.200.0.0/16",)))
+    rule = recording.one("SecurityGroupIngressRule", "cluster-control-plane-10.200.0.0/16")
+    assert (rule.inputs["securityGroupId"], rule.inputs["cidrIpv4"]) == ("sg-control-plane", "10.200.0.0/16")
+    assert (rule.inputs["fromPort"], rule.inputs["toPort"], rule.inputs["ipProtocol"]) == (443, 443, "tcp")
+    assert recording.reaches(recording.one("NodeGroup"), rule), "what is in the cluster is made through this rule"
+
+
+@pytest.mark.parametrize("enforced", [True, False])
+def test_network_policies_are_enforced_where_asked_for(run, enforced):
+    inputs = run(lambda: stacks.cluster(network_policies=enforced)).one("Addon", "cluster-vpc-cni").inputs
+    assert inputs.get("configurationValues") == ('{"enableNetworkPolicy":"true"}' if enforced else None)
+
+
+def test_volumes_are_under_the_clusters_own_key_where_asked_for(run):
+    recording = run(lambda: stacks.cluster(volume_key=True, protect=True))
+    key = recording.one("Key", "cluster-volumes")
+    arn = "arn:aws:kms:ap-northeast-2:111122223333:key/cluster-volumes"
+    volume, *_ = recording.one("LaunchTemplate").inputs["blockDeviceMappings"]
+    assert volume["ebs"]["kmsKeyId"] == recording.one("StorageClass").inputs["parameters"]["kmsKeyId"] == arn
+    assert (key.inputs["enableKeyRotation"], key.request.protect) == (True, True)
+    policy = recording.one("KeyPolicy")
+    assert recording.reaches(recording.one("NodeGroup"), policy), "nodes do not start before they may use the key"
+
+
+def test_the_key_of_volumes_serves_its_own_account_through_ebs_and_nobody_else(run):
+    policy = run(lambda: stacks.cluster(volume_key=True)).one("KeyPolicy").inputs["policy"]
+    owner, users = json.loads(policy)["Statement"]
+    assert owner["Principal"] == {"AWS": "arn:aws:iam::111122223333:root"}
+    assert users["Condition"] == {
+        "StringEquals": {"kms:CallerAccount": "111122223333"},
+        "StringLike": {"kms:ViaService": "ec2.ap-northeast-2.amazonaws.*"},
+    }
+    assert "kms:*" not in users["Action"]
+
+
+def test_the_default_class_of_volumes_is_encrypted_and_waits_for_a_pod(run):
+    made = run(stacks.cluster).one("StorageClass")
+    assert made.inputs["metadata"]["annotations"] == {"storageclass.kubernetes.io/is-default-class": "true"}
+    assert made.inputs["parameters"] == {"type": "gp3", "encrypted": "true"}
+    assert (made.inputs["provisioner"], made.inputs["volumeBindingMode"]) == ("ebs.csi.aws.com", "WaitForFirstConsumer")
+    assert made.request.deleteBeforeReplace, "a class cannot be changed, and two of one name cannot be"

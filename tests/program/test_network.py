@@ -1,5 +1,7 @@
 """Network alone, under plain mocks."""
 
+import json
+
 import pytest
 
 from tests.program import stacks
@@ -65,6 +67,23 @@ def test_without_nat_the_private_subnets_reach_aws_through_endpoints_only(run):
     }
     assert services == {"s3", "ec2", "ecr.api", "ecr.dkr", "eks", "eks-auth", "elasticloadbalancing", "logs", "sts"}
     assert [each.name for each in recording.all("Route")] == ["network-public-default"]
+
+
+def test_a_flow_log_of_the_whole_vpc_may_write_to_a_group_that_expires(run):
+    recording = run(lambda: stacks.network(flow_log_days=90))
+    flow = recording.one("FlowLog").inputs
+    group = recording.one("LogGroup")
+    assert (flow["vpcId"], flow["trafficType"]) == ("network-vpc-id", "ALL")
+    assert flow["logDestination"] == "arn:aws:logs:ap-northeast-2:111122223333:log-group:network-flow-logs"
+    assert group.inputs["retentionInDays"] == 90
+    right = recording.one("RolePolicy")
+    assert recording.reaches(recording.one("FlowLog"), right), "made without it, it delivers nothing"
+    (statement,) = json.loads(right.inputs["policy"])["Statement"]
+    assert statement["Resource"] == f"{flow['logDestination']}:*"
+
+
+def test_without_a_retention_there_is_no_flow_log(run):
+    assert run(stacks.network).all("FlowLog") == []
 
 
 def test_endpoints_answer_the_vpc_and_nobody_else(run):

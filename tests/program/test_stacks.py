@@ -112,7 +112,7 @@ def test_every_attached_policy_is_there_before_the_release_that_uses_it(graph):
     for component in graph.of_type("eks-foundation:index:IngressStack"):
         below = list(graph.descendants(component.urn))
         attachments = [each for each in below if each.type == "aws:iam/rolePolicyAttachment:RolePolicyAttachment"]
-        (controller,) = [each for each in below if each.inputs.get("chart") == "aws-load-balancer-controller"]
+        (controller,) = [each for each in below if each.inputs.get("name") == "aws-load-balancer-controller"]
         assert attachments
         assert all(graph.reaches(controller.urn, each.urn) for each in attachments)
 

@@ -418,7 +418,99 @@ REFUSED = {
         "CoreDNS",
         "add a group",
     ),
-    "no NAT for the charts of ingress": ({"network__nat": "none"}, "network.nat", "single", "set network.nat"),
+    "no NAT for the charts of ingress": ({"network__nat": "none"}, "network.nat", "single", "imageRegistry"),
+    "no NAT for the probe of an identity": (
+        {"network__nat": "none", "ingress": None, "demo": None, "identities": {"a/b": {"probe": True}}},
+        "network.nat",
+        "none without `identities`",
+        "imageRegistry",
+    ),
+    "a registry of another region without NAT": (
+        {"network__nat": "none", "imageRegistry": "111122223333.dkr.ecr.eu-west-1.amazonaws.com/mirror"},
+        "imageRegistry",
+        "111122223333.dkr.ecr.ap-northeast-2.amazonaws.com",
+        "copy charts and images there",
+    ),
+    "a registry that is no ECR without NAT": (
+        {"network__nat": "none", "imageRegistry": "registry.example.com"},
+        "imageRegistry",
+        "private ECR",
+        "network.nat",
+    ),
+    "a registry with its scheme": (
+        {"imageRegistry": "https://registry.example.com/"},
+        "imageRegistry",
+        "without scheme",
+        "111122223333.dkr.ecr",
+    ),
+    "a zone by its id": (
+        {"network__zones": ["apne2-az1", "apne2-az3"]},
+        "network.zones",
+        "ap-northeast-2a to ap-northeast-2g",
+        "by name and not by id",
+    ),
+    "an administrator of another partition": (
+        {"cluster__admins": ["arn:aws-cn:iam::111122223333:role/admins"]},
+        "cluster.admins.0",
+        "arn:aws:iam::",
+        "name a role or user of aws",
+    ),
+    "a viewer of another partition": (
+        {"cluster__viewers": [f"{IAM}:role/a", "arn:aws-us-gov:iam::111122223333:role/b"]},
+        "cluster.viewers.1",
+        "arn:aws:iam::",
+        "name a role or user of aws",
+    ),
+    "an administrator by the ARN of a session": (
+        {"cluster__admins": ["arn:aws:sts::111122223333:assumed-role/admins/me"]},
+        "cluster.admins.0",
+        "role/<name>",
+        "the role's own ARN",
+    ),
+    "an administrator who is a viewer too": (
+        {"cluster__admins": [f"{IAM}:role/a"], "cluster__viewers": [f"{IAM}:role/a"]},
+        "cluster",
+        "one access entry",
+        "drop the second",
+    ),
+    "spot nodes for everything": (
+        {"cluster__nodeGroups__system__capacity": "spot"},
+        "cluster",
+        "on-demand",
+        "add a small on-demand group",
+    ),
+    "no node that stays": (
+        {"cluster__nodeGroups__system__minSize": 0},
+        "cluster",
+        "a minSize of 1 or more",
+        "add a small on-demand group",
+    ),
+    "a node group without room in its zone": (
+        {
+            "network__cidr": "10.0.0.0/21",
+            "cluster__nodeGroups__one": {
+                "instanceTypes": ["m7i.large"],
+                "minSize": 1,
+                "maxSize": 9,
+                "zones": ["ap-northeast-2a"],
+            },
+        },
+        "cluster.nodeGroups.one.zones",
+        "at least 270",
+        "name more zones",
+    ),
+    "a flow log's retention that CloudWatch lacks": (
+        {"network__flowLogDays": 31},
+        "network.flowLogDays",
+        "60",
+        "larger",
+    ),
+    "a private endpoint for a public range": (
+        {"cluster__privateAccessCidrs": ["203.0.113.0/24"]},
+        "cluster.privateAccessCidrs.0",
+        "10.0.0.0/8",
+        "private range",
+    ),
 }
 
 

@@ -43,6 +43,10 @@ def controller_problems(world: World, kube: Kube, action: str) -> Iterator[str]:
             if not network.reaches_services(world, subnet, ("ec2", "elasticloadbalancing", "sts")):
                 yield f"the controller does not reach AWS from {subnet}"
     values = release.inputs.get("values", {})
+    # Asked for each load balancer; without a way out the question is never answered.
+    asked = [key for key in ("enableShield", "enableWaf", "enableWafv2") if values.get(key, True)]
+    if asked and not all(network.reaches_internet(world, x) for each in nodes for x in each.inputs["subnetIds"]):
+        yield f"the controller does not reach what {', '.join(asked)} stand for"
     account = values.get("serviceAccount", {}).get("name", MADE_BY)
     found = kube.find(ACCOUNT, release.namespace, account)
     if found is None and not values.get("serviceAccount", {}).get("create", True):

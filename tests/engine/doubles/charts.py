@@ -26,6 +26,8 @@ class Chart:
     """Whether the chart makes the account of its pods, and the account's name."""
     needs: Callable[[Values], tuple[str, ...]] = lambda _values: ()
     """Custom kinds that its own templates use."""
+    images: Callable[[Values], tuple[str, ...]] = lambda _values: ("quay.io/somebody/something",)
+    """Where its pods' images come from."""
     calls_itself: bool = False
     """Whether its installation ends with a call of its own webhook."""
 
@@ -73,6 +75,7 @@ CHARTS = {
             _at(values, "serviceAccount.create", True),
             _at(values, "serviceAccount.name", "aws-load-balancer-controller"),
         ),
+        images=lambda values: (_at(values, "image.repository", "public.ecr.aws/eks/aws-load-balancer-controller"),),
         needs=lambda values: ("Certificate", "Issuer") if _at(values, "enableCertManager", False) else (),
     ),
     "cert-manager": Chart(
@@ -85,6 +88,10 @@ CHARTS = {
             _at(values, "serviceAccount.create", True),
             _at(values, "serviceAccount.name", "cert-manager"),
         ),
+        images=lambda values: tuple(
+            f"{_at(values, 'imageRegistry', 'quay.io')}/jetstack/cert-manager-{each}"
+            for each in ("controller", "webhook", "cainjector", "startupapicheck")
+        ),
         calls_itself=True,
     ),
     # Makes the accounts of its servers and agents itself, whatever the values say.
@@ -93,7 +100,8 @@ CHARTS = {
         account=lambda values: (
             _at(values, "serviceAccount.create", True),
             _at(values, "serviceAccount.name", "external-dns"),
-        )
+        ),
+        images=lambda values: (_at(values, "image.repository", "registry.k8s.io/external-dns/external-dns"),),
     ),
 }
 """By the last part of the chart's name."""

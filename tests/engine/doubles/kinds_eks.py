@@ -15,6 +15,7 @@ from .tokens import (
     GROUP,
     INTERFACE,
     KEY,
+    KEY_POLICY,
     LOG_GROUP,
     NODES,
     POD_IDENTITY,
@@ -22,7 +23,7 @@ from .tokens import (
     TEMPLATE,
 )
 from .wire import Json, at
-from .world import DEPLOYER, Kube, KubeObject, RefusedError, Thing, World
+from .world import ACCOUNT, DEPLOYER, Kube, KubeObject, RefusedError, Thing, World
 
 
 def _make_cluster(world: World, thing: Thing) -> None:
@@ -194,6 +195,8 @@ def _make_nodes(world: World, thing: Thing) -> None:
         "instanceTypes" in thing.inputs and bool(template.inputs.get("instanceType")) if template else False,
         "InvalidRequestException: You cannot specify instance types both in the launch template and in the request.",
     )
+    problem = _key_problem(world, template)
+    no(problem is not None, f"AsgInstanceLaunchFailures: Client.InternalError: Client error on launch ({problem})")
     missing = [
         why
         for why in (
@@ -251,6 +254,23 @@ def _template(world: World, inputs: dict[str, Json]) -> Thing | None:
             f"InvalidParameterException: Launch template {identity} does not have version {version}",
         )
         return template
+    return None
+
+
+def _key_problem(world: World, template: Thing | None) -> str | None:
+    """Why instances of this template cannot use the key of their volumes; None where they can."""
+    for arn in at(template.inputs, "blockDeviceMappings.ebs.kmsKeyId") if template else ():
+        key = world.find(KEY, "arn", arn)
+        if key is None:
+            return f"there is no key {arn}"
+        policies = [each.inputs["policy"] for each in world.pointing(KEY_POLICY, "keyId", key.id)]
+        policies += [key.inputs["policy"]] if "policy" in key.inputs else []
+        context = {"kms:CallerAccount": ACCOUNT, "kms:ViaService": f"ec2.{world.region}.amazonaws.com"}
+        # The default policy lets IAM policies decide, and service-linked roles have none for the key.
+        if not any(
+            iam.admits(text, kind="AWS", principal="*", action="kms:CreateGrant", context=context) for text in policies
+        ):
+            return f"nobody but the account's administrators may use {arn}"
     return None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from . import iam, wire
 from .kind import Kind, Ref, documents, no, unique
-from .tokens import KEY, KEY_ALIAS
+from .tokens import KEY, KEY_ALIAS, KEY_POLICY
 from .wire import Json, at
 from .world import Thing, World
 
@@ -97,6 +97,7 @@ KINDS: dict[str, Kind] = {
             "rotationPeriodInDays": 365,
         },
     ),
+    KEY_POLICY: Kind("{keyId}", refs=(Ref("keyId", KEY),)),
     KEY_ALIAS: Kind(
         "{name}",
         "kms:{name}",

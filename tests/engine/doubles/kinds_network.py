@@ -10,17 +10,19 @@ from typing import Any
 from moto.core.exceptions import ServiceException
 from moto.ec2.models import EC2Backend
 
-from . import network
+from . import iam, network
 from .kind import DEPENDENCY, Kind, Ref, no, unique
 from .tokens import (
     ADDRESS,
     BALANCER,
     EGRESS_RULE,
     ENDPOINT,
+    FLOW_LOG,
     GROUP,
     INGRESS_RULE,
     INTERFACE,
     INTERNET_GATEWAY,
+    LOG_GROUP,
     NAT,
     ROUTE,
     ROUTE_TABLE,
@@ -115,6 +117,29 @@ def _make_endpoint(world: World, thing: Thing) -> None:
     no(
         not re.fullmatch(rf"com\.amazonaws\.{world.region}\.[a-z0-9.-]+", thing.inputs["serviceName"]),
         f"InvalidServiceName: The Vpc Endpoint Service '{thing.inputs['serviceName']}' does not exist",
+    )
+
+
+def _make_flow_log(world: World, thing: Thing) -> None:
+    role = world.find(iam.ROLE, "arn", thing.inputs.get("iamRoleArn"))
+    no(
+        role is None
+        or not iam.admits(
+            role.inputs["assumeRolePolicy"],
+            kind="Service",
+            principal="vpc-flow-logs.amazonaws.com",
+            action="sts:AssumeRole",
+            context={},
+        ),
+        "InvalidParameter: Unable to assume given IAM role",
+    )
+    # AWS makes it all the same and reports "Access error" in its status, where nobody looks.
+    no(
+        role is not None
+        and not all(
+            iam.allows(world, role.outputs["name"], f"logs:{each}") for each in ("CreateLogStream", "PutLogEvents")
+        ),
+        "Access error: the role of the flow log may not write (in AWS it is made, and delivers nothing)",
     )
 
 
@@ -331,6 +356,13 @@ KINDS: dict[str, Kind] = {
         outputs=lambda _world, _inputs: {"securityGroupRuleId": "{id}"},
         problems=_rule_problems,
         make=_make_rule,
+    ),
+    FLOW_LOG: Kind(
+        "fl-{hex}",
+        "ec2:vpc-flow-log/{id}",
+        (Ref("vpcId", VPC), Ref("logDestination", LOG_GROUP, "arn"), Ref("iamRoleArn", iam.ROLE, "arn")),
+        outputs=lambda _world, _inputs: {"logFormat": "${version} ${account-id}"},
+        make=_make_flow_log,
     ),
     TEMPLATE: Kind(
         "lt-{hex}",

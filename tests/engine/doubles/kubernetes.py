@@ -270,7 +270,7 @@ class Kubernetes(Provider):
             chart = _chart(release)
             port = chart.webhooks(release.inputs.get("values", {})).get(kind)
             if port is not None and release is not item:
-                problems = [*self._pod_problems(kube), *self._webhook_problems(kube, port)]
+                problems = [*self._pod_problems(kube, release), *self._webhook_problems(kube, port)]
                 if problems:
                     raise RefusedError(
                         f"Internal error occurred: failed calling webhook of {release.id}: failed to call webhook: Post"
@@ -285,8 +285,8 @@ class Kubernetes(Provider):
             if not network.admits(world, kinds_eks.node_groups(world, nodes), control_plane, port):
                 yield f"the nodes do not admit the control plane on {port}"
 
-    def _pod_problems(self, kube: Kube) -> Iterator[str]:
-        """Why a pod does not start."""
+    def _pod_problems(self, kube: Kube, item: KubeObject) -> Iterator[str]:
+        """Why a pod of this object does not start."""
         world = self.cloud.world
         nodes = kinds_eks.running_nodes(world, kube.cluster_name)
         if not nodes:
@@ -294,8 +294,9 @@ class Kubernetes(Provider):
         if "coredns" not in kinds_eks.addons(world, kube.cluster_name):
             yield "no DNS"
         for each in nodes:
-            if not all(network.reaches_internet(world, subnet) for subnet in each.inputs["subnetIds"]):
-                yield "the nodes do not reach the registries of images"
+            for image in _images(item):
+                if not all(network.pulls(world, subnet, image) for subnet in each.inputs["subnetIds"]):
+                    yield f"the nodes cannot pull {image}"
             groups = kinds_eks.node_groups(world, each)
             if not any(network.admits(world, groups, group, 53, "udp") for group in groups):
                 yield "the nodes do not admit each other"
@@ -316,7 +317,7 @@ class Kubernetes(Provider):
     def _install(self, kube: Kube, item: KubeObject) -> dict[str, Json]:
         chart, values = _chart(item), item.inputs.get("values", {})
         makes, account = chart.account(values)
-        problems = list(self._pod_problems(kube))
+        problems = list(self._pod_problems(kube, item))
         if not makes and kube.find(ACCOUNT, item.namespace, account) is None:
             problems.append(f'serviceaccount "{account}" not found')
         known = [kind for _, kind in kube.definitions]
@@ -356,7 +357,7 @@ class Kubernetes(Provider):
 
     def _roll_out(self, kube: Kube, item: KubeObject) -> dict[str, Json]:
         template = item.inputs["spec"]["template"]
-        problems = list(self._pod_problems(kube))
+        problems = list(self._pod_problems(kube, item))
         account = template["spec"].get("serviceAccountName")
         if account and kube.find(ACCOUNT, item.namespace, account) is None:
             problems.append(f'serviceaccount "{account}" not found')
@@ -372,7 +373,7 @@ class Kubernetes(Provider):
     def _run_to_its_end(self, kube: Kube, item: KubeObject) -> dict[str, Json]:
         """A Job of ours asks STS who it is and fails unless that is EXPECTED_ROLE; one asks for an association too."""
         world, pod = self.cloud.world, item.inputs["spec"]["template"]["spec"]
-        problems = list(self._pod_problems(kube))
+        problems = list(self._pod_problems(kube, item))
         account = pod["serviceAccountName"]
         found = kube.find(ACCOUNT, item.namespace, account)
         if found is None:
@@ -486,6 +487,13 @@ def _chart(release: KubeObject):
     if name not in CHARTS:
         raise DoubleError(f"the cluster does not know the chart {name}: give it a Chart")
     return CHARTS[name]
+
+
+def _images(item: KubeObject) -> list[str]:
+    """What has to be pulled for the pods of a release, a Deployment, a DaemonSet or a Job."""
+    if item.type == RELEASE:
+        return list(_chart(item).images(item.inputs.get("values", {})))
+    return [each["image"] for each in item.inputs["spec"]["template"]["spec"]["containers"]]
 
 
 def _backends(ingress: KubeObject) -> list[str]:

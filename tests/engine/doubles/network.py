@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from .tokens import (
@@ -56,6 +57,14 @@ def reaches_services(world: World, subnet_id: str, services: tuple[str, ...]) ->
     endpoints = {each.inputs["serviceName"] for each in world.pointing(ENDPOINT, "vpcId", vpc_of(world, subnet_id))}
     return (
         reaches_internet(world, subnet_id) or {f"com.amazonaws.{world.region}.{each}" for each in services} <= endpoints
+    )
+
+
+def pulls(world: World, subnet_id: str, image: str) -> bool:
+    """Whether a node in the subnet reaches the registry of an image."""
+    private = re.match(rf"\d{{12}}\.dkr\.ecr\.{world.region}\.", image) is not None
+    return reaches_internet(world, subnet_id) or (
+        private and reaches_services(world, subnet_id, ("ecr.api", "ecr.dkr", "s3"))
     )
 
 
