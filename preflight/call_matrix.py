@@ -11,18 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from preflight import lattice
-from preflight.calls import INVOKE, Caller, Verdict, judge
+from preflight.calls import EVERYTHING, Caller, Verdict, judge
 from preflight.graph import Graph
 from preflight.identities import Identity, Way, table
 from preflight.lattice import Service
-from preflight.policies import Document
 from preflight.rules.eks import Estate, fields
 from preflight.workloads import properties
 
 _FOREIGN_ACCOUNT = "444455556666"
-_EVERYTHING: Mapping[str, Document | None] = {
-    "allow": {"Statement": {"Effect": "Allow", "Action": INVOKE, "Resource": "*"}}
-}
 _WORDS = ("admitted", "undecided", "refused")
 
 
@@ -51,7 +47,7 @@ class Matrix:
 
 def matrix(graphs: Mapping[str, Graph]) -> Matrix:
     """Judge every call within a system, given the graphs of its stacks by name."""
-    found = Estate(lattice.together(tuple(graphs.values())))
+    found = Estate(Graph.together(tuple(graphs.values())))
     services = lattice.services(found)
 
     def verdicts(caller: Caller) -> tuple[Verdict, ...]:
@@ -123,7 +119,7 @@ def _tagged(caller: Caller, tag: str) -> Caller | None:
 
 
 def _as_role(caller: Caller, role_arn: str) -> Caller:
-    return replace(caller, role_arn=role_arn, policies=_EVERYTHING)
+    return replace(caller, role_arn=role_arn, policies=EVERYTHING)
 
 
 def _abroad(role_arn: str) -> str:

@@ -28,6 +28,11 @@ INVOKE = "vpc-lattice-svcs:Invoke"
 AWS_IAM = "AWS_IAM"
 NONE = "NONE"
 
+EVERYTHING: Mapping[str, Document | None] = {
+    "allow": {"Statement": {"Effect": "Allow", "Action": INVOKE, "Resource": "*"}}
+}
+"""The policies of somebody who may call every service, as far as he himself decides that."""
+
 _OWN = "own policies"
 _MANAGED: dict[str, Document] = {
     # https://docs.aws.amazon.com/aws-managed-policy/latest/reference/VPCLatticeServicesInvokeAccess.html

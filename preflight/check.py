@@ -87,11 +87,16 @@ def judge(
     """Judge recordings by stack, each a preview and an update; `others` are the program's stacks not among them."""
     stacks: list[CheckedStack] = []
     found: list[Finding] = []
+    decoded = {
+        name: {recording["mode"]: Graph.of(recording) for recording in modes} for name, modes in recordings.items()
+    }
+    system = Graph.together([graphs["update"] for graphs in decoded.values()]) if len(decoded) > 1 else None
     for name, modes in recordings.items():
-        graphs = {recording["mode"]: Graph.of(recording) for recording in modes}
+        graphs = decoded[name]
         stack = Stack(
             name=name,
             graph=graphs["update"],
+            system=system,
             preview=graphs.get("preview"),
             invokes=cast("Sequence[Mapping[str, object]]", modes[-1]["invokes"]),
             outputs=modes[-1]["outputs"],

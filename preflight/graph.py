@@ -163,6 +163,11 @@ class Graph:
         """Decode a recording."""
         return cls([Resource.of(recorded) for recorded in recording["resources"]])
 
+    @classmethod
+    def together(cls, graphs: Sequence["Graph"]) -> "Graph":
+        """Put the stacks of a system into one graph; their URNs differ by the stack's name."""
+        return cls([resource for graph in graphs for resource in graph.resources.values()])
+
     def of_type(self, *types: str) -> list[Resource]:
         """Return the resources of some type tokens, in the order of the tokens and then of registration."""
         return [resource for type_ in types for resource in self._by_type.get(type_, ())]

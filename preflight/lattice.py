@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from preflight.calls import AWS_IAM, NONE, Guard
-from preflight.graph import UNKNOWN, Graph, Resource
+from preflight.graph import UNKNOWN, Resource
 from preflight.rules.eks import Estate, Object, many
-from preflight.workloads import Workload, at, properties, text
+from preflight.workloads import Workload, at, properties, text, workloads
 
 CONTROLLER = "application-networking.k8s.aws/gateway-api-controller"
 """What a GatewayClass of the controller names: https://www.gateway-api-controller.eks.aws/latest/api-types/gateway/"""
@@ -39,11 +39,6 @@ class Service:
     """The route's IAMAuthPolicies, of which the controller takes the oldest."""
     arn: str
     """A pattern for its ARN with any path, for nobody knows its id yet."""
-
-
-def together(graphs: Sequence[Graph]) -> Graph:
-    """Put the stacks of a system into one graph."""
-    return Graph([resource for graph in graphs for resource in graph.resources.values()])
 
 
 def gateways(found: Estate) -> list[Object]:
@@ -142,13 +137,27 @@ def _pattern(made: Sequence[Resource]) -> str:
     return f"arn:{partition}:vpc-lattice:{region}:{account}:service/*/*"
 
 
+def injectors(found: Estate) -> list[Object]:
+    """The policies that could put something into pods."""
+    return [one for kind in _POLICY_KINDS for one in found.objects.get(kind, ())]
+
+
+def readers(found: Estate, workload: Workload) -> list[Object]:
+    """The policies of the same cluster that read an annotation of these pods which says true."""
+    place = found.place(workload.resource)
+    asking = [key for key in workload.pod_annotations if text(workload.pod_annotations, key) == "true"]
+    return [
+        one
+        for one in injectors(found)
+        if found.place(one.resource) == place and any(key in json.dumps(one.spec, default=str) for key in asking)
+    ]
+
+
 def injected(found: Estate, workload: Workload) -> bool:
     """Whether a policy of the program puts something into these pods because of an annotation of theirs."""
-    return any(text(workload.pod_annotations, key) == "true" for key in _asked_for(found, workload))
+    return bool(readers(found, workload))
 
 
-def _asked_for(found: Estate, workload: Workload) -> list[str]:
-    place = found.place(workload.resource)
-    policies = [one for kind in _POLICY_KINDS for one in found.objects.get(kind, ())]
-    said = [json.dumps(one.spec, default=str) for one in policies if found.place(one.resource) == place]
-    return [key for key in workload.pod_annotations if any(key in each for each in said)]
+def objects_with_pods(found: Estate) -> list[Workload]:
+    """The workloads of a program that are objects, and not of a chart or add-on."""
+    return [one for one in workloads(found.graph) if one.resource.package == "kubernetes" and not one.values_path]

@@ -530,9 +530,18 @@ _ESTATES: WeakKeyDictionary[Graph, Estate] = WeakKeyDictionary()
 
 def estate(stack: Stack) -> Estate:
     """What a stack holds of EKS; indexed once per graph."""
-    if stack.graph not in _ESTATES:
-        _ESTATES[stack.graph] = Estate(stack.graph)
-    return _ESTATES[stack.graph]
+    return _indexed(stack.graph)
+
+
+def _indexed(graph: Graph) -> Estate:
+    if graph not in _ESTATES:
+        _ESTATES[graph] = Estate(graph)
+    return _ESTATES[graph]
+
+
+def system(stack: Stack) -> Estate:
+    """The same of all stacks that are judged together."""
+    return estate(stack) if stack.system is None else _indexed(stack.system)
 
 
 def parsed(document: str) -> object:

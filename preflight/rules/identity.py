@@ -66,9 +66,18 @@ _WIRES: WeakKeyDictionary[Graph, _Wires] = WeakKeyDictionary()
 
 
 def _wires(stack: Stack) -> _Wires:
-    if stack.graph not in _WIRES:
-        _WIRES[stack.graph] = _Wires(stack.graph)
-    return _WIRES[stack.graph]
+    return _of(stack.graph)
+
+
+def _of(graph: Graph) -> _Wires:
+    if graph not in _WIRES:
+        _WIRES[graph] = _Wires(graph)
+    return _WIRES[graph]
+
+
+def identities(graph: Graph) -> list[Identity]:
+    """The identities of a graph, worked out once for all rules."""
+    return _of(graph).identities
 
 
 def _statements(role: Resource) -> list[Statement]:

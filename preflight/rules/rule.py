@@ -25,6 +25,8 @@ class Stack:
     name: str
     graph: Graph
     """With every value known, as far as the recorder can make one up."""
+    system: Graph | None = None
+    """All stacks that are judged together, in one graph; None for this one alone."""
     preview: Graph | None = None
     """The same program as a preview sees it; None where there is no second run to compare with."""
     invokes: Sequence[Mapping[str, object]] = ()
