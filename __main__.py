@@ -6,13 +6,12 @@ from settings import load_settings
 
 settings = load_settings()
 
+tags = {"pulumi-project": pulumi.get_project(), "pulumi-stack": pulumi.get_stack(), **settings.tags}
 aws_provider = aws.Provider(
     "aws",
     region=settings.region,
     allowed_account_ids=[settings.expected_account_id] if settings.expected_account_id else None,
-    default_tags=aws.ProviderDefaultTagsArgs(
-        tags={"pulumi-project": pulumi.get_project(), "pulumi-stack": pulumi.get_stack(), **settings.tags}
-    ),
+    default_tags=aws.ProviderDefaultTagsArgs(tags=tags),
 )
 
 # The settings refuse a section without the one that it is built on.
@@ -70,9 +69,12 @@ if settings.network and settings.cluster:
                 oidc_provider_arn=irsa.provider_arn,
                 network_ready=network.ready,
                 way_out=settings.network.nat != "none",
+                tags=tags,
             ),
         )
-        role_arns["loadBalancerController"] = ingress.controller_role_arn
+        role_arns |= ingress.role_arns
+        if ingress.load_balancer_host is not None:
+            pulumi.export("loadBalancerHost", ingress.load_balancer_host)
 
         if settings.demo:
             demo = components.DemoApp(
@@ -82,6 +84,7 @@ if settings.network and settings.cluster:
                     cluster=cluster.target,
                     ingress_class=ingress.ingress_class,
                     ingress_ready=ingress.ready,
+                    https=settings.ingress.https is not None,
                 ),
             )
             pulumi.export("url", demo.url)

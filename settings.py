@@ -59,7 +59,9 @@ class StackSettings(Section):
     identities: dict[AccountName, IdentitySettings] = Field(
         default={}, description="Workload identities by `namespace/account`."
     )
-    ingress: IngressSettings | None = Field(default=None, description="Load balancer controller, cert-manager.")
+    ingress: IngressSettings | None = Field(
+        default=None, description="Load balancer controller, cert-manager, HTTPS, names."
+    )
     demo: DemoSettings | None = Field(default=None, description="A web page behind an ALB.")
     kiam: KiamSettings | None = Field(default=None, description="Kiam, which is abandoned: docs/kiam.md.")
 
@@ -206,6 +208,7 @@ def _contradictions(settings: StackSettings) -> Iterator[Problem]:
         yield from _unreachable(settings, network)
     yield from _foreign_principals(settings)
     yield from _contradictions_of_identities(settings)
+    yield from _contradictions_of_ingress(settings)
     yield from _contradictions_of_kiam(settings)
     taken = {"default", "kube-system"}
     if ingress is not None:
@@ -362,6 +365,89 @@ def _contradictions_of_identities(settings: StackSettings) -> Iterator[Problem]:
                 for problem in iam_policies.check_parameters(name, parameters, partition)
                 for separator in ("." if problem.parameter else "",)
             )
+
+
+def _contradictions_of_ingress(settings: StackSettings) -> Iterator[Problem]:
+    """What is wrong between zones, certificates, names and the demo that uses them."""
+    ingress, demo = settings.ingress, settings.demo
+    https = ingress.https if ingress is not None else None
+    if ingress is None:
+        return
+    zones = ", ".join(ingress.zones) or "none"
+    needy = {"ingress.externalDns": ingress.external_dns is not None}
+    needy["ingress.certManager.acme"] = ingress.cert_manager is not None and ingress.cert_manager.acme is not None
+    needy["ingress.https"] = https is not None and https.certificate_arn is None
+    for path, wanted in needy.items():
+        if wanted and not ingress.zones:
+            yield Problem(
+                path=path,
+                what="no zone to make records in",
+                value="ingress.zones is empty",
+                allowed="one public Route 53 zone or more"
+                + ("; none with https.certificateArn" if path == "ingress.https" else ""),
+                change="add ingress.zones: {<domain>: <zone id>}",
+            )
+    if https is not None:
+        for index, name in enumerate(https.also_names):
+            if ingress.zone_of(name) is None:
+                yield _outside(f"ingress.https.alsoNames.{index}", name, zones)
+        for path, arn in {"certificateArn": https.certificate_arn, "webAclArn": https.web_acl_arn}.items():
+            if arn is not None:
+                yield from _elsewhere(settings, f"ingress.https.{path}", arn)
+    if demo is None:
+        return
+    if https is not None and "scheme" in demo.model_fields_set:
+        yield Problem(
+            path="demo.scheme",
+            what="a scheme of its own on a load balancer that all Ingresses share",
+            value=demo.scheme,
+            allowed="no demo.scheme beside ingress.https, which says it for all",
+            change="drop it, or set ingress.https.scheme",
+        )
+    if demo.host is None:
+        if https is not None:
+            yield Problem(
+                path="demo.host",
+                what="no host on a load balancer that all Ingresses share, so it would answer for every name",
+                value="none",
+                allowed=f"a name in one of these zones: {zones}",
+                change="add demo.host",
+            )
+    elif ingress.zones and ingress.zone_of(demo.host) is None:
+        yield _outside("demo.host", demo.host, zones)
+    elif ingress.certificate_names and not ingress.covers(demo.host):
+        yield Problem(
+            path="demo.host",
+            what="a host that no certificate is valid for: a wildcard stands for one part of a name",
+            value=demo.host,
+            allowed=", ".join(name for names in ingress.certificate_names.values() for name in names),
+            change=f'choose such a name, or add "*.{demo.host.partition(".")[2]}" to ingress.https.alsoNames',
+        )
+
+
+def _outside(path: str, name: str, zones: str) -> Problem:
+    return Problem(
+        path=path,
+        what="a name outside every zone",
+        value=name,
+        allowed=f"names in the zones of ingress.zones: {zones}",
+        change="choose such a name, or add its zone to ingress.zones",
+    )
+
+
+def _elsewhere(settings: StackSettings, path: str, arn: str) -> Iterator[Problem]:
+    """A regional resource that the load balancer of this stack cannot use."""
+    _, partition, _, region, account, _ = arn.split(":", 5)
+    wanted = (partition_of(settings.region), settings.region, settings.expected_account_id or account)
+    parts = zip(("partition", "region", "account"), (partition, region, account), wanted, strict=True)
+    if wrong := [kind for kind, given, right in parts if given != right]:
+        yield Problem(
+            path=path,
+            what=f"an ARN of another {wrong[0]}: a load balancer takes what is in its own",
+            value=arn,
+            allowed=f"arn:{wanted[0]}:{arn.split(':')[2]}:{wanted[1]}:{wanted[2]}:...",
+            change=f"name one in {wanted[('partition', 'region', 'account').index(wrong[0])]}",
+        )
 
 
 def _contradictions_of_kiam(settings: StackSettings) -> Iterator[Problem]:

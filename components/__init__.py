@@ -1,23 +1,30 @@
 """Component resources that make up an EKS stack, and the settings and args that they take."""
 
+from components.access_log_bucket import AccessLogSettings
 from components.cluster import Cluster, ClusterArgs, ClusterSettings, NodeGroupSettings, TaintSettings
 from components.cluster_target import ClusterTarget
 from components.demo_app import DemoApp, DemoAppArgs, DemoSettings
 from components.external_dns import ExternalDns, ExternalDnsArgs
 from components.ingress_stack import (
     CertManagerSettings,
+    ExternalDnsSettings,
     IngressSettings,
     IngressStack,
     IngressStackArgs,
     LoadBalancerControllerSettings,
 )
+from components.issuers import AcmeSettings, CaSettings
 from components.kiam_alternative import KiamAlternative, KiamAlternativeArgs, KiamSettings, KiamWorkloadSettings
 from components.network import Network, NetworkArgs, NetworkSettings
 from components.oidc_irsa import OidcIrsa, OidcIrsaArgs, OidcSettings
 from components.pod_role import IdentitySettings, PodRole, PodRoleArgs
 from components.service_account import ServiceAccountRef
+from components.shared_load_balancer import HttpsSettings
 
 __all__ = [
+    "AccessLogSettings",
+    "AcmeSettings",
+    "CaSettings",
     "CertManagerSettings",
     "Cluster",
     "ClusterArgs",
@@ -28,6 +35,8 @@ __all__ = [
     "DemoSettings",
     "ExternalDns",
     "ExternalDnsArgs",
+    "ExternalDnsSettings",
+    "HttpsSettings",
     "IdentitySettings",
     "IngressSettings",
     "IngressStack",

@@ -12,10 +12,8 @@ from pydantic import Field
 
 from components import versions
 from components.cluster_target import ClusterTarget
-from components.section import Label, Section
-
-# An ALB takes two to five minutes, targets one more; Pulumi's own limit of ten is close.
-ADDRESS_TIMEOUT = "20m"
+from components.ingress_stack import ADDRESS_TIMEOUT
+from components.section import DomainName, Label, Section
 
 
 class DemoSettings(Section):
@@ -23,7 +21,11 @@ class DemoSettings(Section):
 
     namespace: Label = Field(default="demo", description="Its namespace, made for it.")
     scheme: Literal["internet-facing", "internal"] = Field(
-        default="internal", description="Where the load balancer answers: the internet, or the VPC only."
+        default="internal",
+        description="Where the load balancer answers: the internet, or the VPC only. Not beside `ingress.https`.",
+    )
+    host: DomainName | None = Field(
+        default=None, description="Its name, in one of `ingress.zones`; required with `ingress.https`."
     )
     replicas: Annotated[int, Field(ge=1)] = Field(default=2, description="Its pods.")
 
@@ -37,6 +39,8 @@ class DemoAppArgs:
     ingress_class: str
     ingress_ready: Sequence[pulumi.Resource]
     """The load balancer controller and its class."""
+    https: bool = False
+    """Whether the class brings HTTPS, and with it scheme and targets: the Ingress then says its host only."""
 
 
 class DemoApp(pulumi.ComponentResource):
@@ -93,7 +97,9 @@ class DemoApp(pulumi.ComponentResource):
                 namespace=namespace.metadata.name,
                 name=name,
                 labels=labels,
-                annotations={
+                annotations=None
+                if args.https
+                else {
                     "alb.ingress.kubernetes.io/scheme": settings.scheme,
                     # Pods have addresses of the VPC, so the load balancer reaches them without a detour over nodes.
                     "alb.ingress.kubernetes.io/target-type": "ip",
@@ -103,6 +109,7 @@ class DemoApp(pulumi.ComponentResource):
                 ingress_class_name=args.ingress_class,
                 rules=[
                     kubernetes.networking.v1.IngressRuleArgs(
+                        host=settings.host,
                         http=kubernetes.networking.v1.HTTPIngressRuleValueArgs(
                             paths=[
                                 kubernetes.networking.v1.HTTPIngressPathArgs(
@@ -116,7 +123,7 @@ class DemoApp(pulumi.ComponentResource):
                                     ),
                                 )
                             ]
-                        )
+                        ),
                     )
                 ],
             ),
@@ -128,7 +135,8 @@ class DemoApp(pulumi.ComponentResource):
             ),
         )
 
-        self.url = ingress.status.load_balancer.ingress[0].hostname.apply(lambda host: f"http://{host}")
+        address = ingress.status.load_balancer.ingress[0].hostname
+        self.url = address.apply(lambda host: f"{'https' if args.https else 'http'}://{settings.host or host}")
         self.register_outputs({"url": self.url})
 
 

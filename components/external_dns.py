@@ -17,7 +17,7 @@ from components.regions import partition_of
 from components.release import release
 from components.service_account import ServiceAccountRef
 
-EXTERNAL_DNS_NAMESPACE = "external-dns"
+EXTERNAL_DNS_ACCOUNT = ServiceAccountRef(namespace="external-dns", name="external-dns")
 
 # The owner's record of an apex has to lie inside the zone: below the name, so with the type in it and a dot at its end.
 # It may never change: records are known as one's own by it.
@@ -63,19 +63,20 @@ class ExternalDns(pulumi.ComponentResource):
           removes them when what they come from is gone: a name left behind leads to whoever gets the address next.
     """
 
+    role_arn: pulumi.Output[str]
     ready: list[pulumi.Resource]
     """Whatever makes an object that gets a record depends on these: they have to run when it goes, to remove it."""
 
     def __init__(self, name: str, args: ExternalDnsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("eks-foundation:index:ExternalDns", name, None, opts)
         cluster = args.cluster
-        chart = versions.EXTERNAL_DNS
+        chart = cluster.version.chart(versions.EXTERNAL_DNS.name)
         partition = partition_of(cluster.region)
         zone_ids = pulumi.Output.all(*args.zones.values())
 
         namespace = kubernetes.core.v1.Namespace(
             f"{name}-namespace",
-            metadata=kubernetes.meta.v1.ObjectMetaArgs(name=EXTERNAL_DNS_NAMESPACE),
+            metadata=kubernetes.meta.v1.ObjectMetaArgs(name=EXTERNAL_DNS_ACCOUNT.namespace),
             opts=pulumi.ResourceOptions(parent=self, provider=cluster.kubernetes_provider),
         )
 
@@ -89,7 +90,7 @@ class ExternalDns(pulumi.ComponentResource):
             f"{name}-identity",
             PodRoleArgs(
                 settings=IdentitySettings(mechanism="pod-identity" if args.oidc_provider_arn is None else "irsa"),
-                account=ServiceAccountRef(namespace=EXTERNAL_DNS_NAMESPACE, name="external-dns"),
+                account=EXTERNAL_DNS_ACCOUNT,
                 region=cluster.region,
                 aws_provider=cluster.aws_provider,
                 oidc_provider_arns=[args.oidc_provider_arn] if args.oidc_provider_arn is not None else [],
@@ -125,5 +126,6 @@ class ExternalDns(pulumi.ComponentResource):
             wait_for=[*args.wait_for, *identity.ready],
         )
 
+        self.role_arn = identity.role_arn
         self.ready = [installed]
-        self.register_outputs({})
+        self.register_outputs({"role_arn": self.role_arn})

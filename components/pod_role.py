@@ -19,7 +19,7 @@ from pydantic import AfterValidator, Field, model_validator
 import iam_policies
 from components import versions
 from components.regions import partition_of
-from components.section import Section, refuse
+from components.section import Section, checked_arn, refuse
 from components.service_account import ServiceAccountRef, is_pattern
 from components.trust import (
     pod_identity_statement,
@@ -69,18 +69,9 @@ def _check_policy_name(value: str) -> str:
     return value
 
 
-def _checked_arn(kind: str, pattern: str, example: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            refuse(f"not the ARN of {kind}", allowed=example, change="take the whole ARN")
-        return value
-
-    return AfterValidator(check)
-
-
 PolicyArn = Annotated[
     str,
-    _checked_arn(
+    checked_arn(
         "a managed policy",
         r"arn:aws[a-z-]*:iam::(aws|\d{12}):policy/[\w+=,.@/-]+",
         "arn:aws:iam::aws:policy/<name>, arn:aws:iam::111122223333:policy/<name>",
@@ -88,11 +79,11 @@ PolicyArn = Annotated[
 ]
 RoleArn = Annotated[
     str,
-    _checked_arn("a role", r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+", "arn:aws:iam::111122223333:role/<name>"),
+    checked_arn("a role", r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+", "arn:aws:iam::111122223333:role/<name>"),
 ]
 OidcProviderArn = Annotated[
     str,
-    _checked_arn(
+    checked_arn(
         "an OIDC provider",
         r"arn:aws[a-z-]*:iam::\d{12}:oidc-provider/[\w.:/-]+",
         "arn:aws:iam::111122223333:oidc-provider/<issuer without https://>",

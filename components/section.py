@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from components.service_account import is_label
+from components.service_account import is_label, is_subdomain
 
 
 class Section(BaseModel):
@@ -37,6 +37,23 @@ def refuse(what: str, *, allowed: str, change: str) -> NoReturn:
         PydanticCustomError: always.
     """
     raise PydanticCustomError("refused", "{what}; allowed: {allowed}; change: {change}", locals())
+
+
+def checked_arn(kind: str, pattern: str, example: str) -> AfterValidator:
+    """A check that a text is an ARN of this kind.
+
+    Args:
+        kind: what it has to be of, with its article.
+        pattern: what the whole of it matches.
+        example: what is allowed, as a message says it.
+    """
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            refuse(f"not the ARN of {kind}", allowed=example, change="take the whole ARN")
+        return value
+
+    return AfterValidator(check)
 
 
 # RFC 1918, and the shared range of RFC 6598 that AWS also takes for a VPC.
@@ -104,6 +121,32 @@ def _check_account_id(value: str) -> str:
     return value
 
 
+def _check_domain(value: str) -> str:
+    if not is_subdomain(value) or "." not in value:
+        refuse(
+            "not a domain name",
+            allowed="lower-case letters, digits and '-' in parts with dots between, such as shop.example.com",
+            change="write the name alone: no scheme, port, path, wildcard, or dot at its end",
+        )
+    return value
+
+
+def _check_certificate_name(value: str) -> str:
+    _check_domain(value.removeprefix("*."))
+    return value
+
+
+def _check_zone_id(value: str) -> str:
+    # https://docs.aws.amazon.com/Route53/latest/APIReference/API_HostedZone.html
+    if not re.fullmatch(r"Z[A-Z0-9]{1,31}", value):
+        refuse(
+            "not the id of a Route 53 hosted zone",
+            allowed="Z and up to 31 capital letters and digits, such as Z0123456789EXAMPLE",
+            change="take it from `aws route53 list-hosted-zones-by-name`, without /hostedzone/",
+        )
+    return value
+
+
 Cidr = Annotated[str, AfterValidator(_check_cidr)]
 """An IPv4 network in CIDR notation."""
 
@@ -118,3 +161,12 @@ RetentionDays = Annotated[int, AfterValidator(_check_retention)]
 
 AccountId = Annotated[str, AfterValidator(_check_account_id)]
 """An AWS account id, 12 digits."""
+
+DomainName = Annotated[str, AfterValidator(_check_domain)]
+"""A DNS name of two parts or more."""
+
+CertificateName = Annotated[str, AfterValidator(_check_certificate_name)]
+"""A DNS name, or all names one level below one: `*.example.com`."""
+
+ZoneId = Annotated[str, AfterValidator(_check_zone_id)]
+"""The id of a Route 53 hosted zone."""

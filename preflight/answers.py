@@ -150,6 +150,7 @@ lb/loadBalancer {arn} elasticloadbalancing loadbalancer/app/{name}/{h17} name
 lb/targetGroup {arn} elasticloadbalancing targetgroup/{name}/{h17} name
 rds/cluster {name} rds cluster:{name} clusterIdentifier
 rds/instance                      {name}                     rds          db:{name}                          identifier
+route53/record                    {zoneId}_{name}_{type}     -            -                                  name
 route53/zone                      {zone}                     route53      hostedzone/{id}                    -
 s3/bucket                         {name}                     s3           {name}                             bucket
 s3/bucketV2                       {name}                     s3           {name}                             bucket
@@ -303,7 +304,26 @@ def _load_balancer_host(facts: Facts, name: str) -> str:
     return f"{name[:32]}-{facts.hex(10, 'load balancer')}.{facts.region}.elb.{dns_suffix(facts.region)}"
 
 
+def _validation_options(facts: Facts) -> list[dict[str, str]]:
+    """Return what ACM asks for in DNS: an entry a name, of which a name and its wildcard want the same record."""
+    names = [facts.inputs.get("domainName"), *(facts.inputs.get("subjectAlternativeNames") or [])]
+    options: list[dict[str, str]] = []
+    for name in dict.fromkeys(each for each in names if isinstance(each, str) and each != UNKNOWN):
+        domain = name.removeprefix("*.")
+        same = Facts(f"{facts.account} {domain}", facts.type, domain, {}, facts.region, facts.account)
+        options.append(
+            {
+                "domainName": name,
+                "resourceRecordName": f"_{same.hex(32)}.{domain}.",
+                "resourceRecordType": "CNAME",
+                "resourceRecordValue": f"_{same.hex(32, 'value')}.acm-validations.aws.",
+            }
+        )
+    return options
+
+
 _AWS_MORE: dict[str, Callable[[Facts, Answer], dict[str, Any]]] = {
+    "acm/certificate": lambda f, _: {"domainValidationOptions": _validation_options(f)},
     "ec2/eip": lambda _, a: {"allocationId": a.id},
     "ec2/launchTemplate": lambda *_: {"latestVersion": 1, "defaultVersion": 1},
     "ec2/vpc": lambda f, _: {
@@ -323,6 +343,7 @@ _AWS_MORE: dict[str, Callable[[Facts, Answer], dict[str, Any]]] = {
     "iam/openIdConnectProvider": lambda f, _: {"url": f.given("url").partition("://")[2] or f.given("url")},
     "kms/key": lambda _, a: {"keyId": a.id},
     "lb/loadBalancer": lambda f, a: {"dnsName": _load_balancer_host(f, a.outputs["name"])},
+    "route53/record": lambda f, _: {"fqdn": f.given("name").rstrip(".")},
     "route53/zone": lambda _, a: {"zoneId": a.id},
     "sqs/queue": lambda _, a: {"url": a.id},
 }

@@ -86,6 +86,22 @@ class Cloud(pulumi.runtime.Mocks):
             outputs["arn"] = f"arn:aws:kms:ap-northeast-2:{ACCOUNT}:key/{args.name}"
         if kind == "LogGroup":
             outputs["arn"] = f"arn:aws:logs:ap-northeast-2:{ACCOUNT}:log-group:{args.name}"
+        if kind == "Certificate" and args.typ.startswith("aws:acm/"):
+            names = [args.inputs["domainName"], *args.inputs.get("subjectAlternativeNames", [])]
+            outputs["arn"] = f"arn:aws:acm:ap-northeast-2:{ACCOUNT}:certificate/{args.name}"
+            outputs["domainValidationOptions"] = [
+                {
+                    "domainName": each,
+                    "resourceRecordName": f"_proof.{each.removeprefix('*.')}.",
+                    "resourceRecordType": "CNAME",
+                    "resourceRecordValue": "_answer.acm-validations.aws.",
+                }
+                for each in reversed(names)
+            ]
+        if kind == "Record":
+            outputs["fqdn"] = args.inputs["name"]
+        if kind == "Bucket":
+            outputs |= {"arn": f"arn:aws:s3:::{args.name}", "bucket": args.name}
         if kind == "Zone":
             outputs["zoneId"] = "Z0123456789EXAMPLE"
         if kind == "LaunchTemplate":
