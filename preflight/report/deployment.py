@@ -56,7 +56,8 @@ def document(deployers: Sequence[Deployer]) -> dict[str, Any]:
 def show(one: Deployer, to: Console) -> None:
     """Print the rights of one stack."""
     asked = {action for permission in one.permissions for action in permission.actions}
-    head = f"{one.stack}: {counted(len(asked), 'action')} in {len(one.documents)} managed policies"
+    policies = counted(len(one.documents), "managed policy").replace("policys", "policies")
+    head = f"{one.stack}: {counted(len(asked), 'action')} in {policies}"
     to.print(Text(f"{head}, by the table of {deployer.table()['checked']}", "bold"))
     for permission in one.permissions:
         line = Text.assemble(

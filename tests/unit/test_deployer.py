@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 from policy_sentry.querying.actions import get_action_data
+from typer.testing import CliRunner
 
-from preflight import deployer as deployers
 from preflight import program
+from preflight.cli import app
 from preflight.deployer import LONGEST, Deployer, actions, deployer, table
+from preflight.errors import BadInputError
 from preflight.graph import UNKNOWN, Graph, Resource
 from preflight.policies import Decision, Request, decide, parse
 
@@ -323,4 +325,53 @@ def test_a_look_up_without_a_row_is_named_and_one_of_the_network_asks_for_its_re
         "ec2:DescribeManagedPrefixLists",
         "ec2:GetManagedPrefixListEntries",
     }
-    assert deployers.table()["checked"].year >= 2026
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+def rights(folder: Path, *arguments: str) -> Any:
+    (folder / "Pulumi.yaml").write_text("name: own\nruntime: python\n", encoding="utf-8")
+    (folder / "Pulumi.dev.yaml").write_text("config: {aws:region: eu-west-1}\n", encoding="utf-8")
+    (folder / "__main__.py").write_text(PROGRAM, encoding="utf-8")
+    return CliRunner().invoke(app, ["-C", str(folder), "rights", *arguments])
+
+
+PROGRAM = """
+import pulumi
+for type_, name in (("aws:ec2/vpc:Vpc", "main"), ("aws:sagemaker/model:Model", "brain")):
+    pulumi.CustomResource(type_, name, {})
+"""
+
+
+def test_the_command_fails_loudly_where_it_does_not_know_a_type(tmp_path):
+    result = rights(tmp_path)
+
+    assert result.exit_code == 1
+    assert "dev: 11 actions in 1 managed policy, by the table of 2026-" in result.output
+    assert "not known: what aws:sagemaker/model:Model needs (brain); the policies lack it" in result.output
+
+
+def test_the_command_says_in_json_what_the_policies_are_why_and_what_they_lack(tmp_path):
+    (stack,) = json.loads(rights(tmp_path, "--format", "json").stdout)["stacks"]
+
+    assert stack["complete"] is False
+    assert stack["unknownTypes"] == {"aws:sagemaker/model:Model": ["brain"]}
+    assert {one["Sid"] for document in stack["policies"] for one in document["Statement"]} == stack["why"].keys()
+
+
+def test_the_command_writes_files_that_iam_takes(tmp_path):
+    (tmp_path / "out").mkdir()
+
+    rights(tmp_path, "--output", str(tmp_path / "out"))
+
+    (file,) = (tmp_path / "out").iterdir()
+    assert file.name == "dev-1.json"
+    assert not parse(file.read_text(encoding="utf-8"), trust=False)[0].deny
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path):
+    result = rights(tmp_path, "--output", str(tmp_path / "nowhere"))
+
+    assert isinstance(result.exception, BadInputError)
+    assert "allowed: a file in a folder that is there" in str(result.exception)
