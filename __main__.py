@@ -5,14 +5,31 @@ import components
 from settings import load_settings
 
 settings = load_settings()
+region: pulumi.Input[str] = settings.region
+mesh = None
+if settings.lattice_gateway and settings.cluster:
+    mesh = components.referenced_environment(
+        settings.lattice_gateway, cluster_name=settings.cluster.name, region=settings.region
+    )
+    # Of the mesh, although it is the same: so nothing is made before mesh and cluster are known to fit.
+    region = mesh.region
 
 tags = {"pulumi-project": pulumi.get_project(), "pulumi-stack": pulumi.get_stack(), **settings.tags}
 aws_provider = aws.Provider(
     "aws",
-    region=settings.region,
+    region=region,
     allowed_account_ids=[settings.expected_account_id] if settings.expected_account_id else None,
     default_tags=aws.ProviderDefaultTagsArgs(tags=tags),
 )
+
+if settings.lattice_environment:
+    environment = components.LatticeEnvironment(
+        "environment",
+        components.LatticeEnvironmentArgs(
+            settings=settings.lattice_environment, region=settings.region, aws_provider=aws_provider
+        ),
+    )
+    pulumi.export("latticeEnvironment", environment.outputs)
 
 # The settings refuse a section without the one that it is built on.
 if settings.network and settings.cluster:
@@ -102,4 +119,17 @@ if settings.network and settings.cluster:
             ),
         )
         role_arns |= {"kiamServer": kiam.server_role_arn, **kiam.role_arns}
+
+    if settings.lattice_gateway and mesh:
+        gateway = components.LatticeGateway(
+            "gateway",
+            components.LatticeGatewayArgs(
+                settings=settings.lattice_gateway,
+                cluster=cluster.target,
+                vpc_id=network.vpc_id,
+                environment=mesh,
+                network_ready=network.ready,
+            ),
+        )
+        pulumi.export("latticeServices", gateway.urls)
     pulumi.export("roleArns", role_arns)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, get_args
 
 import pulumi
@@ -16,11 +15,15 @@ from pydantic_core import ErrorDetails
 import iam_policies
 from components.cluster import ADDON_IDENTITIES, ClusterSettings
 from components.demo_app import DemoSettings
+from components.external_dns import EXTERNAL_DNS_ACCOUNT
 from components.image_registry import ImageRegistry, is_regional
 from components.ingress_stack import CERT_MANAGER_NAMESPACE, IngressSettings
 from components.kiam_alternative import CA_BUNDLES, KiamSettings, own_label
+from components.lattice_environment import LatticeEnvironmentSettings
+from components.lattice_gateway import CHARTS, CONTROLLER_ACCOUNT, OWN_NAMESPACES, LatticeGatewaySettings
 from components.network import NetworkSettings, zones_outside
 from components.pod_role import AccountName, IdentitySettings
+from components.problem import Problem, ProblemsError
 from components.regions import is_region, partition_of
 from components.section import AccountId, Section, refuse
 from components.service_account import ServiceAccountRef
@@ -64,6 +67,12 @@ class StackSettings(Section):
     )
     demo: DemoSettings | None = Field(default=None, description="A web page behind an ALB.")
     kiam: KiamSettings | None = Field(default=None, description="Kiam, which is abandoned: docs/kiam.md.")
+    lattice_environment: LatticeEnvironmentSettings | None = Field(
+        default=None, description="What all clusters of a mesh over VPC Lattice share: docs/lattice.md."
+    )
+    lattice_gateway: LatticeGatewaySettings | None = Field(
+        default=None, description="A cluster's half of a mesh over VPC Lattice: docs/lattice.md."
+    )
 
 
 # What a section cannot be built without; a network without a cluster would be built for nobody.
@@ -74,38 +83,16 @@ REQUIRED_SECTIONS = {
     "ingress": "cluster",
     "demo": "ingress",
     "kiam": "cluster",
+    "latticeGateway": "cluster",
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """One refused setting, in four parts."""
-
-    path: str
-    """Where it stands under the project's namespace: `cluster.nodeGroups.system.minSize`."""
-    what: str
-    value: str
-    allowed: str
-    change: str
-
-    def __str__(self) -> str:
-        """The four parts, a line each."""
-        return (
-            f"{self.path}: {self.what}\n"
-            f"    value:   {self.value}\n"
-            f"    allowed: {self.allowed}\n"
-            f"    change:  {self.change}"
-        )
-
-
-class SettingsError(pulumi.RunError):
+class SettingsError(ProblemsError):
     """All refused settings of a stack at once. Pulumi prints it without a traceback."""
 
     def __init__(self, stack: str, problems: list[Problem]) -> None:
         count = "1 setting is" if len(problems) == 1 else f"{len(problems)} settings are"
-        super().__init__(f"{count} refused in stack {stack}.\n\n" + "\n\n".join(map(str, problems)))
-        self.problems = problems
-        self.paths = [problem.path for problem in problems]
+        super().__init__(f"{count} refused in stack {stack}.", problems)
 
 
 def load_settings() -> StackSettings:
@@ -210,11 +197,16 @@ def _contradictions(settings: StackSettings) -> Iterator[Problem]:
     yield from _contradictions_of_identities(settings)
     yield from _contradictions_of_ingress(settings)
     yield from _contradictions_of_kiam(settings)
+    yield from _contradictions_of_lattice(settings)
     taken = {"default", "kube-system"}
     if ingress is not None:
         taken |= {account.namespace for account in ingress.accounts}
         taken |= {CERT_MANAGER_NAMESPACE} if ingress.cert_manager is not None else set()
     wanted = [("demo.namespace", demo.namespace)] if demo is not None else []
+    meshed = settings.lattice_gateway.namespaces if settings.lattice_gateway is not None else []
+    if settings.lattice_gateway is not None:
+        taken |= {*OWN_NAMESPACES, EXTERNAL_DNS_ACCOUNT.namespace}
+        wanted += [("latticeGateway.callers", each) for each in meshed]
     wanted += [
         (f"{path}.createNamespace", ServiceAccountRef.parse(key).namespace)
         for path, key, identity in _identities(settings)
@@ -222,6 +214,7 @@ def _contradictions(settings: StackSettings) -> Iterator[Problem]:
     ]
     for path, namespace in wanted:
         others = taken | ({demo.namespace} if demo is not None and path != "demo.namespace" else set())
+        others |= set() if path == "latticeGateway.callers" else set(meshed)
         if namespace in others:
             yield Problem(
                 path=path,
@@ -323,6 +316,9 @@ def _contradictions_of_identities(settings: StackSettings) -> Iterator[Problem]:
         owners |= {str(account): "section `ingress`" for account in settings.ingress.accounts}
     if settings.kiam is not None:
         owners |= {str(account): "section `kiam`" for account in settings.kiam.accounts}
+    if settings.lattice_gateway is not None:
+        made = (*settings.lattice_gateway.callers, CONTROLLER_ACCOUNT, EXTERNAL_DNS_ACCOUNT)
+        owners |= {str(account): "section `latticeGateway`" for account in made}
     partition = partition_of(settings.region)
     for where, key, identity in _identities(settings):
         for account in (key, *identity.also_accounts):
@@ -554,6 +550,67 @@ def _arns(identity: IdentitySettings) -> Iterator[tuple[str, str]]:
         yield "permissionsBoundary", identity.permissions_boundary
     if identity.target_role_arn is not None:
         yield "targetRoleArn", identity.target_role_arn
+
+
+def _contradictions_of_lattice(settings: StackSettings) -> Iterator[Problem]:
+    """What is wrong between a cluster's half of a mesh and its cluster; what is wrong with the mesh shows later."""
+    gateway, cluster = settings.lattice_gateway, settings.cluster
+    if gateway is None or cluster is None:
+        return
+    if gateway.environment is None:
+        yield Problem(
+            path="latticeGateway.environment",
+            what="no stack to take the mesh from",
+            value="none",
+            allowed="the stack that has section latticeEnvironment, by its name or as organization/project/stack",
+            change="write it like environment: mesh",
+        )
+    if settings.ingress is not None and settings.ingress.external_dns is not None:
+        yield Problem(
+            path="ingress.externalDns",
+            what="a second external-dns in the namespace of the one that section `latticeGateway` makes",
+            value="ingress.externalDns and latticeGateway",
+            allowed="one of the two",
+            change="drop ingress.externalDns, or keep the public names in another cluster",
+        )
+    if settings.network is not None and settings.network.nat == "none":
+        yield Problem(
+            path="network.nat",
+            what="no way out to Route 53 and to the tagging API, which have no endpoints in a VPC",
+            value="none",
+            allowed="single, per-zone; none without `latticeGateway`",
+            change="set network.nat to single",
+        )
+    if cluster.name in gateway.peers:
+        yield Problem(
+            path="latticeGateway.peers",
+            what="the cluster as a peer of its own",
+            value=cluster.name,
+            allowed="the physical names of the mesh's other clusters",
+            change="drop it; or is cluster.name that of another cluster?",
+        )
+    known = [cluster.name, *gateway.peers]
+    for name, service in gateway.services.items():
+        for admitted in service.admits:
+            if admitted.partition("/")[0] not in known:
+                yield Problem(
+                    path=f"latticeGateway.services.{name}.admits",
+                    what="a cluster that is neither this one nor a peer",
+                    value=admitted,
+                    allowed=", ".join(f"{each}/<namespace>" for each in known),
+                    change="correct it, or add the cluster to latticeGateway.peers",
+                )
+    row = KUBERNETES[cluster.kubernetes_version]
+    for chart in CHARTS:
+        if not row.chart_versions(chart):
+            fitting = [name for name, each in KUBERNETES.items() if each.chart_versions(chart)]
+            yield Problem(
+                path="cluster.kubernetesVersion",
+                what=f"a version that {chart} is not known to run on",
+                value=cluster.kubernetes_version,
+                allowed=", ".join(fitting) or "none",
+                change="choose one of these, or drop latticeGateway",
+            )
 
 
 _TYPES = {

@@ -15,11 +15,25 @@ from components.ingress_stack import (
 )
 from components.issuers import AcmeSettings, CaSettings
 from components.kiam_alternative import KiamAlternative, KiamAlternativeArgs, KiamSettings, KiamWorkloadSettings
+from components.lattice_environment import (
+    LatticeEnvironment,
+    LatticeEnvironmentArgs,
+    LatticeEnvironmentSettings,
+    LatticeTarget,
+)
+from components.lattice_gateway import (
+    LatticeGateway,
+    LatticeGatewayArgs,
+    LatticeGatewaySettings,
+    LatticeServiceSettings,
+)
+from components.lattice_link import own_environment, referenced_environment
 from components.network import Network, NetworkArgs, NetworkSettings
 from components.oidc_irsa import OidcIrsa, OidcIrsaArgs, OidcSettings
 from components.pod_role import IdentitySettings, PodRole, PodRoleArgs
 from components.service_account import ServiceAccountRef
 from components.shared_load_balancer import HttpsSettings
+from components.sidecar_injection import InjectionSettings
 
 __all__ = [
     "AccessLogSettings",
@@ -41,10 +55,19 @@ __all__ = [
     "IngressSettings",
     "IngressStack",
     "IngressStackArgs",
+    "InjectionSettings",
     "KiamAlternative",
     "KiamAlternativeArgs",
     "KiamSettings",
     "KiamWorkloadSettings",
+    "LatticeEnvironment",
+    "LatticeEnvironmentArgs",
+    "LatticeEnvironmentSettings",
+    "LatticeGateway",
+    "LatticeGatewayArgs",
+    "LatticeGatewaySettings",
+    "LatticeServiceSettings",
+    "LatticeTarget",
     "LoadBalancerControllerSettings",
     "Network",
     "NetworkArgs",
@@ -57,4 +80,6 @@ __all__ = [
     "PodRoleArgs",
     "ServiceAccountRef",
     "TaintSettings",
+    "own_environment",
+    "referenced_environment",
 ]

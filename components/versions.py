@@ -76,6 +76,21 @@ class Chart:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """Custom resource definitions that no chart brings, as one manifest."""
+
+    version: str
+    address: str
+    """Where the manifest is, with {version}."""
+    source: Source
+
+    @property
+    def manifest(self) -> str:
+        """Where the manifest is at this version."""
+        return self.address.format(version=self.version)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Image:
     """One container image that needs neither root nor a capability."""
 
@@ -251,9 +266,80 @@ PROBE_IMAGE = Image(
 )
 """The AWS command, to ask STS who a pod is."""
 
+_LATTICE_CONTROLLER_CRDS = (
+    "https://raw.githubusercontent.com/aws/aws-application-networking-k8s/{app_version}"
+    "/helm/crds/application-networking.k8s.aws_"
+)
+LATTICE_CONTROLLER = Chart(
+    chart="oci://public.ecr.aws/aws-application-networking-k8s/aws-gateway-controller-chart",
+    # renovate: datasource=docker depName=public.ecr.aws/aws-application-networking-k8s/aws-gateway-controller-chart
+    version="v2.1.3",
+    repository=None,
+    policy="aws-gateway-api-controller",
+    crds=(
+        "accesslogpolicies.application-networking.k8s.aws",
+        "iamauthpolicies.application-networking.k8s.aws",
+        "serviceexports.application-networking.k8s.aws",
+        "serviceimports.application-networking.k8s.aws",
+        "servicenetworks.application-networking.k8s.aws",
+        "targetgrouppolicies.application-networking.k8s.aws",
+        "vpcassociationpolicies.application-networking.k8s.aws",
+    ),
+    crd_files=tuple(
+        f"{_LATTICE_CONTROLLER_CRDS}{kind}.yaml"
+        for kind in (
+            "accesslogpolicies",
+            "iamauthpolicies",
+            "serviceexports",
+            "serviceimports",
+            "servicenetworks",
+            "targetgrouppolicies",
+            "vpcassociationpolicies",
+        )
+    ),
+    images={"image.repository": "public.ecr.aws/aws-application-networking-k8s/aws-gateway-controller"},
+    # Older controllers crash on the custom resources of v1.5, and this one does not start without them.
+    gateway_api="v1.5",
+    source=Source(address="https://github.com/aws/aws-application-networking-k8s/tree/v2.1.3/helm", read=_READ),
+)
+"""Needs Kubernetes 1.31 or newer. Installs its custom resources once, and the Gateway API's not at all."""
+
+GATEWAY_API = Bundle(
+    # renovate: datasource=github-releases depName=kubernetes-sigs/gateway-api
+    version="v1.5.1",
+    address="https://github.com/kubernetes-sigs/gateway-api/releases/download/{version}/standard-install.yaml",
+    source=Source(address="https://github.com/kubernetes-sigs/gateway-api/tree/v1.5.1/config/crd", read=_READ),
+)
+"""Of the minor version that LATTICE_CONTROLLER is built for."""
+
+KYVERNO = Chart(
+    chart="kyverno",
+    # renovate: datasource=helm depName=kyverno registryUrl=https://kyverno.github.io/kyverno
+    version="3.9.0",
+    repository="https://kyverno.github.io/kyverno",
+    policy=None,
+    crds=("mutatingpolicies.policies.kyverno.io",),
+    images={
+        "admissionController.initContainer.image.registry": "reg.kyverno.io",
+        "admissionController.container.image.registry": "reg.kyverno.io",
+        "crds.migration.image.registry": "reg.kyverno.io",
+        "webhooksCleanup.image.registry": "ghcr.io",
+    },
+    source=Source(address="https://github.com/kyverno/kyverno/tree/v1.19.0/charts/kyverno", read=_READ),
+    app="v1.19.0",
+)
+"""Runs on Kubernetes 1.33 to 1.35. Of its custom resources, which come and go with it, only the one in use is named."""
+
 # ---- what goes together: charts and images stand above -------------------------------------------------------------
 
-_CHARTS = (AWS_LOAD_BALANCER_CONTROLLER, AWS_LOAD_BALANCER_CONTROLLER_3_4, CERT_MANAGER, EXTERNAL_DNS)
+_CHARTS = (
+    AWS_LOAD_BALANCER_CONTROLLER,
+    AWS_LOAD_BALANCER_CONTROLLER_3_4,
+    CERT_MANAGER,
+    EXTERNAL_DNS,
+    LATTICE_CONTROLLER,
+    KYVERNO,
+)
 _COREDNS_TABLE = Source(
     address="https://docs.amazonaws.cn/en_us/eks/latest/userguide/managing-coredns.md",
     read=_READ,

@@ -103,6 +103,7 @@ _NO_ACCOUNT = frozenset({"s3", "route53"})
 _TABLE = """
 acm/certificate                   {arn}                      acm          certificate/{uuid}                 -
 acmpca/certificateAuthority       {arn}                      acm-pca      certificate-authority/{uuid}       -
+acmpca/certificateAuthorityCertificate {certificateAuthorityArn} - - -
 cloudwatch/logGroup               {name}                     logs         log-group:{name}                   name
 dynamodb/table                    {name}                     dynamodb     table/{name}                       name
 ebs/volume                        vol-{h17}                  ec2          volume/{id}                        -
@@ -324,6 +325,12 @@ def _validation_options(facts: Facts) -> list[dict[str, str]]:
 
 _AWS_MORE: dict[str, Callable[[Facts, Answer], dict[str, Any]]] = {
     "acm/certificate": lambda f, _: {"domainValidationOptions": _validation_options(f)},
+    "acmpca/certificate": lambda f, _: {
+        "arn": f"{f.given('certificateAuthorityArn')}/certificate/{f.hex(32)}",
+        "certificate": _pem(f, "CERTIFICATE"),
+        "certificateChain": "",
+    },
+    "acmpca/certificateAuthority": lambda f, _: {"certificateSigningRequest": _pem(f, "CERTIFICATE REQUEST")},
     "ec2/eip": lambda _, a: {"allocationId": a.id},
     "ec2/launchTemplate": lambda *_: {"latestVersion": 1, "defaultVersion": 1},
     "ec2/vpc": lambda f, _: {
