@@ -120,6 +120,21 @@ def calls(
 
 
 @app.command()
+def order(
+    context: typer.Context,
+    stacks: Stacks = None,
+    form: Annotated[CallsFormat, typer.Option("--format", help="What to write.")] = "text",
+) -> None:
+    """Show in which waves a stack comes up and goes down, and the critical path with typical durations."""
+    with program.start(context.obj, stacks or (), modes=("update",)) as running:
+        from preflight.graph import Graph
+        from preflight.report import sequence
+
+        graphs = {name: Graph.of(recordings[-1]) for name, recordings in running.checked().items()}
+    sequence.publish(graphs, form)
+
+
+@app.command()
 def diff(
     context: typer.Context,
     ref: Annotated[str, typer.Argument(metavar="REF", help="A branch, tag or commit to compare with.")],

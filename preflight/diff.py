@@ -15,7 +15,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
-from preflight import check, create_only, program, worktree
+from preflight import check, create_only, order, program, upgrades, worktree
 from preflight.changes import ABSENT, Change, changes
 from preflight.errors import BadInputError, ProgramFailedError
 from preflight.finding import SEVERITIES, Finding
@@ -112,6 +112,8 @@ class StackDiff:
     """Who can become whom, and could not before."""
     no_longer: tuple[Becoming, ...]
     outputs: tuple[Change, ...]
+    waves: tuple[tuple[str, ...], ...]
+    """In which order the update gets to what differs: URNs, each wave after the one before, deletions last."""
 
     @property
     def same(self) -> bool:
@@ -172,13 +174,19 @@ def run(directory: Path, ref: str, asked: Sequence[str], as_of: date) -> Diff:
             now = _side(started[0], as_of, "here")
             before = _side(started[1], as_of, f"at {commit}")
     come, gone = _findings(before, now)
+    steps = [
+        finding
+        for stack, recording in now.recordings.items()
+        if stack in before.recordings
+        for finding in upgrades.findings(stack, Graph.of(before.recordings[stack]), Graph.of(recording))
+    ]
     return Diff(
         project=here.project,
         commit=commit,
         stacks=tuple(stack_diff(before.recordings.get(stack), now.recordings[stack]) for stack in now.recordings),
         only_here=tuple(sorted(mine - theirs)),
         only_there=tuple(sorted(theirs - mine)),
-        found=come,
+        found=tuple(sorted((*come, *steps), key=_order)),
         gone=gone,
     )
 
@@ -242,7 +250,27 @@ def stack_diff(before: Recording | None, after: Recording) -> StackDiff:
         newly=tuple(sorted(can - could)),
         no_longer=tuple(sorted(could - can)),
         outputs=_readable(changes(decode(before["outputs"]), decode(after["outputs"])), *names),
+        waves=tuple(_waves(old, new, resources)),
     )
+
+
+def _waves(old: Graph, new: Graph, resources: Sequence[ResourceChange]) -> Iterator[tuple[str, ...]]:
+    touched = [
+        one.urn
+        for one in resources
+        if one.kind in ("created", "replaced") or any(not each.path.startswith("options.") for each in one.changes)
+    ]
+    gone = [one.urn for one in resources if one.kind == "deleted"]
+    made = order.waves_of(new, (urn for urn in touched if not _only_groups(new.resources[urn])))
+    left = order.waves_of(old, (urn for urn in gone if not _only_groups(old.resources[urn])))
+    for numbers, is_last_first in ((made, False), (left, True)):
+        for number in sorted(set(numbers.values()), reverse=is_last_first):
+            yield tuple(sorted(urn for urn, own in numbers.items() if own == number))
+
+
+def _only_groups(resource: Resource) -> bool:
+    """Whether it is a component of the program, which nobody has to make anywhere."""
+    return not (resource.custom or resource.remote)
 
 
 # ---- resources -------------------------------------------------------------------------------------------------------

@@ -89,6 +89,11 @@ def parts(stack: StackDiff) -> Iterator[Part]:
             _add_rights(part, change)
         yield part
     yield from (part for kind in KINDS if (part := _of_kind(stack, kind)).lines)
+    if len(stack.waves) > 1:
+        part = Part("In this order")
+        for number, wave in enumerate(stack.waves, 1):
+            part.add(0, "", f"{number}. " + ", ".join(_called(urn) for urn in wave))
+        yield part
     if stack.newly or stack.no_longer:
         part = Part("Who can become whom")
         for one in stack.newly:
@@ -101,6 +106,11 @@ def parts(stack: StackDiff) -> Iterator[Part]:
         for one in stack.outputs:
             part.add(0, "~", _words(one))
         yield part
+
+
+def _called(urn: str) -> str:
+    *_, types, name = urn.split("::")
+    return f"{types.rpartition(':')[2]} {name}"
 
 
 def _add_rights(part: Part, change: RightsChange) -> None:
@@ -318,6 +328,7 @@ def of_stack(stack: StackDiff) -> dict[str, Any]:
         "newly": [asdict(one) for one in stack.newly],
         "noLonger": [asdict(one) for one in stack.no_longer],
         "outputs": [_of_change(change) for change in stack.outputs],
+        "waves": [list(wave) for wave in stack.waves],
     }
 
 
