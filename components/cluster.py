@@ -263,6 +263,13 @@ class ClusterSettings(Section):
     network_policies: bool = Field(
         default=False, description="Let the VPC CNI enforce NetworkPolicy objects; without it they do nothing."
     )
+    apply_crds: bool = Field(
+        default=False,
+        description=(
+            "Apply the custom resource definitions of charts before each version of them; Helm installs them once and "
+            "never again. The first preview of a new cluster names their manifests only."
+        ),
+    )
     oidc: OidcSettings = Field(default=OidcSettings(), description="How the IAM OIDC provider is registered.")
 
     @model_validator(mode="after")
@@ -666,6 +673,7 @@ class Cluster(pulumi.ComponentResource):
             node_security_group_id=nodes.id,
             ready=[*groups, *last],
             image_registry=args.image_registry,
+            apply_crds=settings.apply_crds,
         )
         self.register_outputs(
             {

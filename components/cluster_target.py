@@ -31,6 +31,8 @@ class ClusterTarget:
     """Nodes that pods can run on, with network, DNS and credentials."""
     image_registry: str | None = None
     """Where charts and images come from, in place of the public registries."""
+    apply_crds: bool = False
+    """Whether definitions that Helm installs once and never again are a step before the release."""
 
     def image(self, public: Image) -> Image:
         """The image where this cluster's nodes pull it from."""

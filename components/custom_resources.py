@@ -17,8 +17,8 @@ def custom_resources(
     """Register the manifests of custom resource definitions: one component each, one resource a definition inside.
 
     They are made and updated before whatever depends on them, and stay when they leave the program: a definition takes
-    every object of its kind along. `pulumi preview` and `pulumi up` download the manifests; preflight does not, and so
-    does not see the definitions inside.
+    every object of its kind along. The provider downloads the manifests: preflight does not see the definitions inside,
+    and the engine asks it only once there is a cluster, so that the first preview does not list them either.
 
     Args:
         name: prefix of the logical names, which end with the file's name.

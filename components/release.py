@@ -29,7 +29,8 @@ def release(
     webhook_ports: Mapping[str, int],
     wait_for: Sequence[pulumi.Resource],
 ) -> kubernetes.helm.v3.Release:
-    """Register a release of a chart; first its custom resources, and the webhook ports from the control plane to nodes.
+    """Register a release of a chart; first its webhook ports from the control plane to nodes, and, where the cluster
+    wants them as a step, its custom resources.
 
     The physical name is the chart's: Pulumi's own suffix would change the names of accounts and services that charts
     derive from it. A failed install is rolled back, so that it can be repeated under the same name. Chart and images
@@ -59,7 +60,8 @@ def release(
         )
         for webhook, port in webhook_ports.items()
     ]
-    definitions = custom_resources(f"{name}-{chart.name}", chart.crd_addresses, cluster=cluster, parent=parent)
+    crd_addresses = chart.crd_addresses if cluster.apply_crds else ()
+    definitions = custom_resources(f"{name}-{chart.name}", crd_addresses, cluster=cluster, parent=parent)
     return kubernetes.helm.v3.Release(
         f"{name}-{chart.name}",
         name=chart.name,

@@ -61,7 +61,7 @@ def cluster(*, protect: bool = False, **settings: Any) -> Cluster:
     )
 
 
-def target() -> ClusterTarget:
+def target(*, apply_crds: bool = False) -> ClusterTarget:
     """A cluster that somebody else made."""
     nodes = aws.eks.NodeGroup(
         "nodes",
@@ -80,4 +80,5 @@ def target() -> ClusterTarget:
         control_plane_security_group_id="sg-control-plane",
         node_security_group_id="sg-nodes",
         ready=[nodes],
+        apply_crds=apply_crds,
     )

@@ -110,7 +110,7 @@ def test_a_release_comes_after_everything_that_it_needs_and_goes_before_it(run):
 
 
 def test_the_controllers_kinds_are_a_step_of_their_own_before_it_at_its_version(run):
-    recording = run(lambda: ingress_stack(version="3.4.3"))
+    recording = run(lambda: ingress_stack(cluster=stacks.target(apply_crds=True), version="3.4.3"))
     manifests, release = recording.all("ConfigFile"), recording.one("Release", CONTROLLER)
     assert [each.inputs["file"] for each in manifests] == list(AWS_LOAD_BALANCER_CONTROLLER_3_4.crd_addresses)
     assert all("/v3.4.3/" in each.inputs["file"] for each in manifests), "Helm would never upgrade them"
@@ -118,18 +118,27 @@ def test_the_controllers_kinds_are_a_step_of_their_own_before_it_at_its_version(
     assert all(recording.reaches(release, each) for each in manifests), "kinds come before their controller"
 
 
+def test_without_that_step_helm_installs_them_with_the_chart(run):
+    recording = run(ingress_stack)
+    assert recording.all("ConfigFile") == []
+    assert "skipCrds" not in recording.one("Release", CONTROLLER).inputs
+
+
 def test_kinds_stay_when_they_leave_the_program(run):
-    for each in run(ingress_stack).all("ConfigFile"):
+    manifests = run(lambda: ingress_stack(cluster=stacks.target(apply_crds=True))).all("ConfigFile")
+    assert len(manifests) == len(AWS_LOAD_BALANCER_CONTROLLER.crd_addresses)
+    for each in manifests:
         assert each.request.retainOnDelete is True, "a definition takes every object of its kind along"
 
 
 def test_a_chart_that_upgrades_its_own_kinds_keeps_them(run):
-    assert "skipCrds" not in run(ingress_stack).one("Release", "ingress-cert-manager").inputs
+    recording = run(lambda: ingress_stack(cluster=stacks.target(apply_crds=True)))
+    assert "skipCrds" not in recording.one("Release", "ingress-cert-manager").inputs
 
 
 @pytest.mark.parametrize("version", ["3.5.0", "3.4.3"])
 def test_one_setting_moves_chart_and_kinds(run, version):
-    recording = run(lambda: ingress_stack(version=version))
+    recording = run(lambda: ingress_stack(cluster=stacks.target(apply_crds=True), version=version))
     assert recording.one("Release", CONTROLLER).inputs["version"] == version
     assert {each.inputs["file"].split("/")[5] for each in recording.all("ConfigFile")} == {f"v{version}"}
 

@@ -146,8 +146,8 @@ def _key(raw: RecordedResource) -> str:
 
 
 @cache
-def _dev() -> Recorded:
-    preview, update = program.record(ROOT, ["dev"])
+def _recorded(stack: str) -> Recorded:
+    preview, update = program.record(ROOT, [stack])
     assert update["error"] is None, update["error"]
     return Recorded(preview, update)
 
@@ -155,7 +155,13 @@ def _dev() -> Recorded:
 @pytest.fixture
 def dev() -> Recorded:
     """A copy of the dev stack, recorded once."""
-    return _dev().copy()
+    return _recorded("dev").copy()
+
+
+@pytest.fixture
+def prod() -> Recorded:
+    """A copy of the production stack, recorded once."""
+    return _recorded("prod").copy()
 
 
 Change = Callable[[Recorded], object]

@@ -288,7 +288,8 @@ def test_a_controller_may_ask_the_metadata_service_where_nodes_let_it(dev):
 
 def test_a_manifest_that_may_hold_anything_may_hold_the_class(dev):
     dev["Ingress demo-ingress"].set("spec", "ingressClassName", to="other")
+    kinds = {"file": "https://example.com/crds/gateway-crds.yaml"}
+    manifest = dev.add("kubernetes:yaml/v2:ConfigFile", "platform", kinds, like="Service demo-service")
     assert dev.of("ingress-class-missing"), "definitions of kinds are no classes"
-    manifest = dev["ConfigFile ingress-aws-load-balancer-controller-crds"]
     manifest.set("file", to="https://example.com/platform.yaml")
     assert dev.of("ingress-class-missing") == [], "nobody looked into it"

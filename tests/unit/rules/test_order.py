@@ -41,7 +41,7 @@ def forget_network(stack: Recorded) -> None:
 
 def issuer(stack: Recorded) -> None:
     inputs = {"metadata": {"name": "own"}, "spec": {"selfSigned": {}}}
-    made = stack.add("kubernetes:cert-manager.io/v1:ClusterIssuer", "own", inputs, like=SERVICE)
+    made = stack.add("kubernetes:cert-manager.io/v1:ClusterIssuer", "own", inputs, like="Namespace ingress-cert-manager")
     made.waits_for("Namespace ingress-cert-manager")
 
 
@@ -126,21 +126,21 @@ def test_a_kind_may_come_from_its_definition(dev):
     assert dev.of("crd-before-object") == []
 
 
-def test_a_kind_may_come_from_a_manifest_that_nobody_looked_into(dev):
-    issuer(dev)
-    dev["ClusterIssuer own"].waits_for(DEFINITIONS[0])
-    assert dev.of("crd-before-object") == []
-    dev["ClusterIssuer own"].waits_for("Namespace ingress-cert-manager")
-    (finding,) = dev.of("crd-before-object")
+def test_a_kind_may_come_from_a_manifest_that_nobody_looked_into(prod):
+    issuer(prod)
+    prod["ClusterIssuer own"].waits_for(DEFINITIONS[0])
+    assert prod.of("crd-before-object") == []
+    prod["ClusterIssuer own"].waits_for("Namespace ingress-cert-manager")
+    (finding,) = prod.of("crd-before-object")
     assert "does not wait for Release ingress-cert-manager" in finding.message, "a manifest elsewhere is no excuse"
 
 
-def test_a_release_without_its_kinds_waits_for_those_who_bring_them(dev):
-    dev[CONTROLLER].forgets(*DEFINITIONS)
-    (finding,) = dev.of("crd-before-object")
+def test_a_release_without_its_kinds_waits_for_those_who_bring_them(prod):
+    prod[CONTROLLER].forgets(*DEFINITIONS)
+    (finding,) = prod.of("crd-before-object")
     assert "skips its kinds, and waits for nothing" in finding.message
-    dev[CONTROLLER].unset("skipCrds")
-    assert dev.of("crd-before-object") == [], "then the release brings them"
+    prod[CONTROLLER].unset("skipCrds")
+    assert prod.of("crd-before-object") == [], "then the release brings them"
 
 
 def test_a_certificate_needs_somebody_to_issue_it(dev):
