@@ -29,8 +29,9 @@ def release(
     webhook_ports: Mapping[str, int],
     wait_for: Sequence[pulumi.Resource],
 ) -> kubernetes.helm.v3.Release:
-    """Register a release of a chart; first its webhook ports from the control plane to nodes, and, where the cluster
-    wants them as a step, its custom resources.
+    """Register a release of a chart; first its webhook ports from the control plane to the nodes.
+
+    Its custom resources come before it too where the cluster wants them as a step.
 
     The physical name is the chart's: Pulumi's own suffix would change the names of accounts and services that charts
     derive from it. A failed install is rolled back, so that it can be repeated under the same name. Chart and images

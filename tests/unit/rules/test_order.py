@@ -41,7 +41,9 @@ def forget_network(stack: Recorded) -> None:
 
 def issuer(stack: Recorded) -> None:
     inputs = {"metadata": {"name": "own"}, "spec": {"selfSigned": {}}}
-    made = stack.add("kubernetes:cert-manager.io/v1:ClusterIssuer", "own", inputs, like="Namespace ingress-cert-manager")
+    made = stack.add(
+        "kubernetes:cert-manager.io/v1:ClusterIssuer", "own", inputs, like="Namespace ingress-cert-manager"
+    )
     made.waits_for("Namespace ingress-cert-manager")
 
 
