@@ -85,6 +85,7 @@ if settings.network and settings.cluster:
                 vpc_id=network.vpc_id,
                 oidc_provider_arn=irsa.provider_arn,
                 network_ready=network.ready,
+                gateway_api=settings.gateway_api,
                 way_out=settings.network.nat != "none",
                 tags=tags,
             ),

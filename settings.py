@@ -28,7 +28,7 @@ from components.regions import is_region, partition_of
 from components.section import AccountId, Section, refuse
 from components.service_account import ServiceAccountRef
 from components.subnets import ZONE_LETTERS, usable_addresses, zone_subnets
-from components.versions import AWS_LOAD_BALANCER_CONTROLLER, KUBERNETES
+from components.versions import AWS_LOAD_BALANCER_CONTROLLER, KUBERNETES, LATTICE_CONTROLLER
 
 
 def _check_region(value: str) -> str:
@@ -73,6 +73,11 @@ class StackSettings(Section):
     lattice_gateway: LatticeGatewaySettings | None = Field(
         default=None, description="A cluster's half of a mesh over VPC Lattice: docs/lattice.md."
     )
+
+    @property
+    def gateway_api(self) -> str | None:
+        """The minor version of the Gateway API that the stack installs; None where it installs none."""
+        return LATTICE_CONTROLLER.gateway_api if self.lattice_gateway is not None else None
 
 
 # What a section cannot be built without; a network without a cluster would be built for nobody.

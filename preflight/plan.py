@@ -47,8 +47,8 @@ def _show(console: Console, modes: Sequence[Recording]) -> None:
     for line in _differences(modes):
         console.print(line, style="yellow")
     for log in recording["logs"]:
-        if log["severity"] != "info":
-            console.print(f"the program's own {log['severity']}: {escape(log['message'])}", style="yellow")
+        said = "the program says" if log["severity"] == "info" else f"the program's own {log['severity']}"
+        console.print(f"{said}: {escape(log['message'])}", style="" if log["severity"] == "info" else "yellow")
     console.print()
     console.print(_tree(recording, graph))
     for heading, part in _parts(recording, graph):

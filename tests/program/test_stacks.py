@@ -9,7 +9,7 @@ import pytest
 
 from preflight.create_only import table
 from preflight.graph import Graph, Resource, Secret
-from preflight.program import record
+from preflight.program import record, start
 
 ROOT = Path(__file__).parents[2]
 PINNED = Path(__file__).parent / "pinned"
@@ -234,3 +234,15 @@ def test_dev_exports_what_a_person_needs_next(recordings):
         "url",
         "vpcId",
     }
+
+
+def test_a_cluster_with_both_controllers_leaves_the_gateway_api_to_the_one_that_it_is_there_for():
+    def with_ingress(configuration):
+        return {**configuration, "eks-foundation:ingress": "{}"}
+
+    with start(ROOT, ["cluster1"], modes=("update",), edits=[with_ingress]) as running:
+        recording = running.checked()["cluster1"][-1]
+    (release,) = [each for each in recording["resources"] if each["name"] == "ingress-aws-load-balancer-controller"]
+    gates = release["inputs"]["values"]["controllerConfig"]["featureGates"]
+    assert gates == {"ALBGatewayAPI": False, "NLBGatewayAPI": False, "GatewayListenerSet": False}
+    assert any("its gateway features are off" in log["message"] for log in recording["logs"]), "and says so"

@@ -150,6 +150,12 @@ def test_the_demo_image_is_pinned_and_unprivileged() -> None:
     assert image.port >= 1024, "a port that needs no capability"
 
 
+def test_the_gateway_api_that_is_installed_is_the_one_that_the_lattice_controller_is_built_for() -> None:
+    assert versions.GATEWAY_API.version.startswith(f"{versions.LATTICE_CONTROLLER.gateway_api}."), (
+        "the controller does not start beside another minor version"
+    )
+
+
 LINES = Path(versions.__file__).read_text("utf-8").splitlines()
 PINS = {
     number: line.strip() for number, line in enumerate(LINES, 1) if re.match(r'\s+(version|reference)="[^"]*\d', line)
