@@ -388,6 +388,20 @@ def _contradictions_of_ingress(settings: StackSettings) -> Iterator[Problem]:
                 + ("; none with https.certificateArn" if path == "ingress.https" else ""),
                 change="add ingress.zones: {<domain>: <zone id>}",
             )
+    needs_a_way_out = {
+        "ingress.externalDns": (ingress.external_dns, "Route 53"),
+        "ingress.certManager.acme": (ingress.cert_manager and ingress.cert_manager.acme, "Route 53 and Let's Encrypt"),
+        "ingress.https.webAclArn": (https and https.web_acl_arn, "WAF"),
+    }
+    for path, (given, service) in needs_a_way_out.items():
+        if given is not None and settings.network is not None and settings.network.nat == "none":
+            yield Problem(
+                path=path,
+                what=f"no way out to {service}, which has no endpoint in this network",
+                value="network.nat is none",
+                allowed=f"{path.removeprefix('ingress.')} with network.nat single or per-zone",
+                change="drop it, or set network.nat",
+            )
     if https is not None:
         for index, name in enumerate(https.also_names):
             if ingress.zone_of(name) is None:

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import pytest
 
 from .conftest import Settled, settle
-from .doubles.kubernetes import DEFINITION
-from .doubles.tokens import BALANCER
+from .doubles.balancers import PARAMETERS
+from .doubles.kubernetes import DEFINITION, INGRESS
+from .doubles.tokens import BALANCER, CERTIFICATE, RECORD
 from .harness import REGIONS, Deployment, Lab, Outcome
 
 # What a stack says on purpose, each time.
 WARNINGS = {"kiam": "Kiam was abandoned"}
-WITH_INGRESS = {"dev", "isolated"}
+WITH_INGRESS = {"dev", "isolated", "prod"}
+WITH_NAMES = {"prod"}
 
 
 @pytest.fixture(scope="module", params=REGIONS)
@@ -30,6 +32,8 @@ class Gone:
 
     deployment: Deployment
     outcome: Outcome
+    kept: set[str]
+    """The ids of what the program leaves behind on purpose."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +44,8 @@ def gone(life: Settled, tmp_path_factory: pytest.TempPathFactory) -> Gone:
         # What is protected goes in two steps, each of which somebody has to want.
         deployment.configure(lambda stack: stack.update(protect=False))
         assert not deployment.up().error
-    return Gone(deployment, deployment.destroy())
+    kept = {each["id"] for each in deployment.state if each.get("retainOnDelete") and "id" in each}
+    return Gone(deployment, deployment.destroy(), kept)
 
 
 def test_a_preview_names_exactly_what_the_update_then_makes(life: Settled):
@@ -80,7 +85,10 @@ def test_no_command_warns_of_anything_unexpected(life: Settled):
 
 def test_a_destroy_leaves_nothing_in_the_account(gone: Gone):
     assert not gone.outcome.error
-    assert gone.deployment.world.leftovers == []
+    world = gone.deployment.world
+    left = [each for each in world.things.values() if not gone.kept & {each.id, each.inputs.get("bucket")}]
+    assert left == []
+    assert [kube for kube in world.kubes.values() if kube.objects] == []
     assert gone.deployment.state == []
 
 
@@ -91,6 +99,37 @@ def test_a_destroy_removes_nothing_that_had_already_gone_with_something_else(gon
 def test_the_url_of_the_dev_stack_is_the_load_balancer_that_the_controller_made(settled: Settled):
     (balancer,) = settled.deployment.world.of_type(BALANCER)
     assert settled.deployment.outputs["url"] == f"http://{balancer.outputs['dnsName']}"
+
+
+def test_every_host_of_an_ingress_leads_to_its_load_balancer(life: Settled):
+    world = life.deployment.world
+    (kube,) = world.kubes.values()
+    wanted = {
+        (rule["host"], ingress.outputs["status"]["loadBalancer"]["ingress"][0]["hostname"])
+        for ingress in kube.of_type(INGRESS)
+        for rule in ingress.inputs["spec"]["rules"]
+        if "host" in rule
+    }
+    found = {(each.inputs["name"], *each.inputs["records"]) for each in world.of_type(RECORD) if each.id.endswith("_A")}
+    assert found == wanted
+    assert bool(found) == (life.deployment.name in WITH_NAMES)
+
+
+def test_ingresses_of_a_class_with_https_share_one_load_balancer(life: Settled):
+    world = life.deployment.world
+    (kube,) = world.kubes.values()
+    if kube.of_type(PARAMETERS):
+        (balancer,) = world.of_type(BALANCER)
+        assert len(kube.of_type(INGRESS)) > 1
+        assert balancer.inputs["certificates"] == [each.id for each in world.of_type(CERTIFICATE)]
+
+
+def test_a_destroy_takes_every_ingress_before_certificates_and_what_keeps_their_names(gone: Gone):
+    order = gone.outcome.order("delete")
+    ingresses = [order.index(each) for each in order if each.startswith("Ingress ")]
+    later = [each for each in order if each.startswith("Certificate ") or "external-dns" in each]
+    assert bool(later) == (gone.deployment.name in WITH_NAMES)
+    assert [each for each in later if order.index(each) < max(ingresses, default=0)] == []
 
 
 NEEDED_BY_THE_CONTROLLER = {

@@ -181,6 +181,14 @@ def test_whatever_needs_a_zone_says_so_at_once():
     assert "none with https.certificateArn" in found["ingress.https"].allowed
 
 
+def test_what_calls_a_service_without_an_endpoint_wants_a_way_out():
+    registry = "111122223333.dkr.ecr.ap-northeast-2.amazonaws.com/mirror"
+    values = {**stack(network__nat="none", ingress__https__webAclArn=WEB_ACL), "imageRegistry": registry}
+    found = problems(values)
+    assert set(found) == {"ingress.externalDns", "ingress.certManager.acme", "ingress.https.webAclArn"}
+    assert all("network.nat single" in each.allowed for each in found.values())
+
+
 def test_with_a_certificate_of_its_own_a_stack_needs_no_zone():
     values = stack(ingress={"https": {"certificateArn": CERTIFICATE, "webAclArn": WEB_ACL}})
     assert check_settings(values, stack="prod").ingress.certificate_names == {}

@@ -17,14 +17,14 @@ from collections.abc import Iterator
 
 from preflight import create_only
 
-from . import iam, kinds_eks, kinds_iam, kinds_network, sdk, wire
+from . import iam, kinds_eks, kinds_https, kinds_iam, kinds_network, sdk, wire
 from .kind import Kind, no
 from .provider import Found, Provider
 from .tokens import CLUSTER, EGRESS_RULE, GROUP, INGRESS_RULE, KEY_ALIAS, LOG_GROUP
 from .wire import Json, at
 from .world import ACCOUNT, DoubleError, RefusedError, Thing, World
 
-KINDS = {**kinds_network.KINDS, **kinds_iam.KINDS, **kinds_eks.KINDS}
+KINDS = {**kinds_network.KINDS, **kinds_iam.KINDS, **kinds_eks.KINDS, **kinds_https.KINDS}
 
 
 class Aws(Provider):
@@ -118,7 +118,7 @@ class Aws(Provider):
             service, _, path = kind.arn.partition(":")
             outputs["arn"] = world.arn(service, path.format(**{**facts, "id": identity}))
         outputs = {key: identity if value == "{id}" else value for key, value in outputs.items()}
-        if (resource_type, identity) in world.things:
+        if (resource_type, identity) in world.things and not inputs.get("allowOverwrite"):
             raise RefusedError(f"AlreadyExists: {resource_type.split(':')[-1]} {identity} already exists")
         thing = world.add(Thing(resource_type, identity, inputs, outputs))
         try:

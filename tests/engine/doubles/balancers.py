@@ -1,4 +1,4 @@
-"""The AWS Load Balancer Controller: makes a load balancer for an Ingress, and clears it away, if it can.
+"""The AWS Load Balancer Controller: makes a load balancer for an Ingress or a group, and clears it away, if it can.
 
 What it needs is read in the world each time: its release and pods, their account, the role with trust and rights, a
 way to AWS, tagged subnets, and exactly one security group of the nodes that it may write to.
@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from . import kinds_eks, network
-from .tokens import BALANCER, CLUSTER, GROUP, INGRESS_RULE, SUBNET
+from . import iam, kinds_eks, kinds_https, network
+from .tokens import BALANCER, BUCKET_OBJECT, BUCKET_POLICY, CLUSTER, GROUP, INGRESS_RULE, SUBNET
+from .wire import Json
 from .world import Kube, KubeObject, Thing, World
 
 RELEASE = "kubernetes:helm.sh/v3:Release"
 ACCOUNT = "kubernetes:core/v1:ServiceAccount"
+INGRESS = "kubernetes:networking.k8s.io/v1:Ingress"
 INGRESS_CLASS = "kubernetes:networking.k8s.io/v1:IngressClass"
+PARAMETERS = "kubernetes:elbv2.k8s.aws/v1beta1:IngressClassParams"
 CONTROLLER = "ingress.k8s.aws/alb"
 FINALIZER = "ingress.k8s.aws/resources"
+GROUP_FINALIZER = "group.ingress.k8s.aws"
+LOG_DELIVERY = "logdelivery.elasticloadbalancing.amazonaws.com"
 MADE_BY = "aws-load-balancer-controller"
 ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"
 
@@ -24,6 +29,31 @@ ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"
 def release_of(kube: Kube) -> KubeObject | None:
     """The controller's release."""
     return next((each for each in kube.of_type(RELEASE) if each.inputs["chart"].endswith(MADE_BY)), None)
+
+
+def parameters(kube: Kube, ingress: KubeObject) -> dict[str, Json] | None:
+    """What the class of an Ingress says for all of its Ingresses; None where it names parameters that are gone."""
+    found = kube.find(INGRESS_CLASS, "", ingress.inputs["spec"].get("ingressClassName", ""))
+    reference = found.inputs["spec"].get("parameters") if found else None
+    if not reference:
+        return {}
+    named = kube.find(PARAMETERS, "", reference["name"])
+    return named.inputs["spec"] if named else None
+
+
+def _of(kube: Kube, ingress: KubeObject) -> dict[str, Json]:
+    return parameters(kube, ingress) or {}
+
+
+def group(kube: Kube, ingress: KubeObject) -> str:
+    """The group of an Ingress; empty where it has a load balancer of its own."""
+    return _of(kube, ingress).get("group", {}).get("name", "")
+
+
+def finalizer(kube: Kube, ingress: KubeObject) -> str:
+    """What keeps the Ingress until its load balancer is cleared away."""
+    name = group(kube, ingress)
+    return f"{GROUP_FINALIZER}/{name}" if name else FINALIZER
 
 
 def controller_problems(world: World, kube: Kube, action: str) -> Iterator[str]:
@@ -79,7 +109,7 @@ def balancer_problems(world: World, kube: Kube, ingress: KubeObject) -> Iterator
     release = release_of(kube)
     if release is None:
         return
-    vpc, scheme = release.inputs.get("values", {}).get("vpcId", ""), _scheme(ingress)
+    vpc, scheme = release.inputs.get("values", {}).get("vpcId", ""), _scheme(kube, ingress)
     subnets = _subnets(world, kube, vpc, scheme)
     if len(subnets) < 2:
         yield f"couldn't auto-discover subnets: unable to resolve at least two for {scheme} in {vpc}"
@@ -88,10 +118,26 @@ def balancer_problems(world: World, kube: Kube, ingress: KubeObject) -> Iterator
             if not network.reaches_internet_gateway(world, each.id):
                 yield f"InvalidSubnet: VPC {vpc} has no internet gateway that {each.id} routes to"
     yield from _target_group_problems(world, kube)
+    for arn in _of(kube, ingress).get("certificateArn", []):
+        if not kinds_https.is_valid(world, arn):
+            yield f"UnsupportedCertificate: The certificate '{arn}' must have a fully-qualified domain name"
+    bucket = _log_bucket(kube, ingress)
+    if bucket:
+        policy = world.find(BUCKET_POLICY, "bucket", bucket)
+        if policy is None or not iam.admits(
+            policy.inputs["policy"], kind="Service", principal=LOG_DELIVERY, action="s3:PutObject", context={}
+        ):
+            yield f"InvalidConfigurationRequest: Access Denied for bucket: {bucket}. Please check S3bucket permission"
 
 
-def _scheme(ingress: KubeObject) -> str:
-    return ingress.inputs["metadata"].get("annotations", {}).get("alb.ingress.kubernetes.io/scheme", "internal")
+def _log_bucket(kube: Kube, ingress: KubeObject) -> str:
+    attributes = {each["key"]: each["value"] for each in _of(kube, ingress).get("loadBalancerAttributes", [])}
+    return attributes.get("access_logs.s3.bucket", "") if attributes.get("access_logs.s3.enabled") == "true" else ""
+
+
+def _scheme(kube: Kube, ingress: KubeObject) -> str:
+    annotations = ingress.inputs["metadata"].get("annotations", {})
+    return _of(kube, ingress).get("scheme") or annotations.get("alb.ingress.kubernetes.io/scheme", "internal")
 
 
 def _node_groups(world: World, kube: Kube) -> Iterator[list[str]]:
@@ -123,24 +169,28 @@ def make(world: World, kube: Kube, ingress: KubeObject) -> str:
     own = world.add(
         Thing(GROUP, f"sg-{world.new_hex(17)}", {"vpcId": vpc}, {"name": f"k8s-{ingress.name}"}, made_by=mark)
     )
-    name = f"k8s-{ingress.name}-{world.new_hex(10)}"
+    name = f"k8s-{group(kube, ingress) or ingress.name}-{world.new_hex(10)}"
     arn = world.arn("elasticloadbalancing", f"loadbalancer/app/{name}/{world.new_hex(16)}")
     host = f"{name}.{world.region}.elb.amazonaws.com"
-    subnets = [each.id for each in _subnets(world, kube, vpc, _scheme(ingress))]
-    world.add(
-        Thing(
-            BALANCER,
-            arn,
-            {"subnets": subnets, "securityGroups": [own.id, shared.id], "scheme": _scheme(ingress)},
-            {"dnsName": host},
-            made_by=mark,
-        )
-    )
+    scheme = _scheme(kube, ingress)
+    inputs = {
+        "subnets": [each.id for each in _subnets(world, kube, vpc, scheme)],
+        "securityGroups": [own.id, shared.id],
+        "scheme": scheme,
+        "certificates": _of(kube, ingress).get("certificateArn", []),
+    }
+    world.add(Thing(BALANCER, arn, inputs, {"dnsName": host}, made_by=mark))
+    bucket = _log_bucket(kube, ingress)
+    if bucket:
+        # ELB writes a test object as soon as the logs are turned on.
+        written = f"{bucket}/AWSLogs/ELBAccessLogTestFile"
+        world.add(Thing(BUCKET_OBJECT, written, {"bucket": bucket}, {}, made_by="elasticloadbalancing"))
     return host
 
 
 def _mark(kube: Kube, ingress: KubeObject) -> str:
-    return f"{MADE_BY} of {kube.cluster_name} for {ingress.id}"
+    name = group(kube, ingress)
+    return f"{MADE_BY} of {kube.cluster_name} for " + (f"group {name}" if name else ingress.id)
 
 
 def _shared_group(world: World, kube: Kube, vpc: str) -> Thing:
@@ -163,7 +213,10 @@ def _shared_group(world: World, kube: Kube, vpc: str) -> Thing:
 
 
 def clear(world: World, kube: Kube, ingress: KubeObject) -> None:
-    """Remove what was made for an Ingress, and with the last one what they shared."""
+    """Remove what was made for an Ingress, or for the last of a group, and with the last one what they shared."""
+    mark = finalizer(kube, ingress)
+    if mark != FINALIZER and any(mark in each.finalizers for each in kube.of_type(INGRESS) if each is not ingress):
+        return
     marks = [_mark(kube, ingress)]
     others = {each.made_by for each in world.of_type(BALANCER) if f"of {kube.cluster_name} " in each.made_by}
     if others <= set(marks):

@@ -66,6 +66,8 @@ _CERT_MANAGER_KINDS = {
     ("acme.cert-manager.io/v1", "Order"): True,
 }
 
+_EXTERNAL_DNS_KINDS = {("externaldns.k8s.io/v1alpha1", "DNSEndpoint"): True}
+
 CHARTS = {
     "aws-load-balancer-controller": Chart(
         kinds=lambda _: _CONTROLLER_KINDS,
@@ -97,6 +99,8 @@ CHARTS = {
     # Makes the accounts of its servers and agents itself, whatever the values say.
     "kiam": Chart(),
     "external-dns": Chart(
+        kinds=lambda _: _EXTERNAL_DNS_KINDS,
+        in_folder=True,
         account=lambda values: (
             _at(values, "serviceAccount.create", True),
             _at(values, "serviceAccount.name", "external-dns"),
@@ -107,6 +111,7 @@ CHARTS = {
 """By the last part of the chart's name."""
 
 MANIFESTS = {
+    "external-dns/crds/dnsendpoints.externaldns.k8s.io.yaml": _EXTERNAL_DNS_KINDS,
     "aws-load-balancer-controller/crds/crds.yaml": {
         kind: namespaced for kind, namespaced in _CONTROLLER_KINDS.items() if not kind[0].startswith("gateway.")
     },

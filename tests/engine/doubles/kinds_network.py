@@ -15,6 +15,7 @@ from .kind import DEPENDENCY, Kind, Ref, no, unique
 from .tokens import (
     ADDRESS,
     BALANCER,
+    CERTIFICATE,
     EGRESS_RULE,
     ENDPOINT,
     FLOW_LOG,
@@ -383,7 +384,11 @@ KINDS: dict[str, Kind] = {
     ),
     BALANCER: Kind(
         "{arn}",
-        refs=(Ref("subnets", SUBNET, holds=DEPENDENCY), Ref("securityGroups", GROUP, holds=DEPENDENCY)),
+        refs=(
+            Ref("subnets", SUBNET, holds=DEPENDENCY),
+            Ref("securityGroups", GROUP, holds=DEPENDENCY),
+            Ref("certificates", CERTIFICATE, holds="ResourceInUseException: Certificate {id} is in use."),
+        ),
     ),
 }
 """The network, by type token."""

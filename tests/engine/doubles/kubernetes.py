@@ -17,7 +17,7 @@ from pulumi.runtime.proto import provider_pb2, resource_pb2, resource_pb2_grpc
 
 from preflight import create_only
 
-from . import balancers, kinds_eks, network, sdk, wire
+from . import balancers, kinds_eks, names, network, sdk, wire
 from .charts import CHARTS, MANIFESTS
 from .provider import MESSAGE_SIZES, Found, HalfMadeError, Provider
 from .tokens import ENTRY, ENTRY_POLICY
@@ -31,7 +31,7 @@ SERVICE = "kubernetes:core/v1:Service"
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
 DAEMON_SET = "kubernetes:apps/v1:DaemonSet"
 JOB = "kubernetes:batch/v1:Job"
-INGRESS = "kubernetes:networking.k8s.io/v1:Ingress"
+INGRESS = balancers.INGRESS
 INGRESS_CLASS = balancers.INGRESS_CLASS
 DEFINITION = "kubernetes:apiextensions.k8s.io/v1:CustomResourceDefinition"
 
@@ -422,11 +422,12 @@ class Kubernetes(Provider):
         # The controller tries again and again, so what it needs may also come later.
         self.cloud.changed.wait_for(lambda: not list(balancers.balancer_problems(world, kube, item)), PATIENCE_SECONDS)
         if not list(balancers.controller_problems(world, kube, "")):
-            item.finalizers = [balancers.FINALIZER]
+            item.finalizers = [balancers.finalizer(kube, item)]
         problems = list(balancers.balancer_problems(world, kube, item))
         if problems:
             raise _NotReadyError("; ".join(problems))
         host = balancers.make(world, kube, item)
+        names.keep(world, kube, item, host)
         return {"status": {"loadBalancer": {"ingress": [{"hostname": host}]}}}
 
     def _wait_for(self, happened: Callable[[], bool], otherwise: str) -> None:
@@ -445,12 +446,15 @@ class Kubernetes(Provider):
             class_name = item.inputs["spec"].get("ingressClassName", "")
             if kube.find(INGRESS_CLASS, "", class_name) is None:
                 problems.append(f"ingress class {class_name!r} is gone")
+            elif balancers.parameters(kube, item) is None:
+                problems.append(f"the parameters of ingress class {class_name!r} are gone")
             if problems:
                 raise RefusedError(
                     f"{item.type.rsplit(':', 1)[-1]} {item.id} is still there: timed out waiting for finalizers"
                     f" {item.finalizers} (the double's reasons: {'; '.join(problems)})"
                 )
             balancers.clear(world, kube, item)
+            names.remove(world, kube, item)
         if item.type == RELEASE:
             chart, values = _chart(item), item.inputs.get("values", {})
             if not chart.keeps_kinds(values):
@@ -501,6 +505,7 @@ def _backends(ingress: KubeObject) -> list[str]:
         path["backend"]["service"]["name"]
         for rule in ingress.inputs["spec"].get("rules", [])
         for path in rule["http"]["paths"]
+        if path["backend"]["service"]["port"].get("name") != "use-annotation"
     ]
 
 
