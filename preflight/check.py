@@ -90,7 +90,8 @@ def judge(
     decoded = {
         name: {recording["mode"]: Graph.of(recording) for recording in modes} for name, modes in recordings.items()
     }
-    system = Graph.together([graphs["update"] for graphs in decoded.values()]) if len(decoded) > 1 else None
+    updates = [graphs["update"] for graphs in decoded.values()]
+    system = Graph.together(updates) if len(updates) > 1 or any(graph.beside for graph in updates) else None
     for name, modes in recordings.items():
         graphs = decoded[name]
         stack = Stack(

@@ -148,8 +148,9 @@ class Resource:
 class Graph:
     """The resources of one stack, by URN in the order of registration."""
 
-    def __init__(self, resources: Sequence[Resource]) -> None:
-        """Take resources that are already decoded."""
+    def __init__(self, resources: Sequence[Resource], beside: Sequence["Graph"] = ()) -> None:
+        """Take resources that are already decoded, and the stacks that they get outputs of."""
+        self.beside = tuple(beside)
         self.resources: dict[str, Resource] = {resource.urn: resource for resource in resources}
         self._children: defaultdict[str, list[Resource]] = defaultdict(list)
         self._by_type: defaultdict[str, list[Resource]] = defaultdict(list)
@@ -161,12 +162,14 @@ class Graph:
     @classmethod
     def of(cls, recording: Recording) -> "Graph":
         """Decode a recording."""
-        return cls([Resource.of(recorded) for recorded in recording["resources"]])
+        beside = [cls.of(other) for other in recording.get("beside", ())]
+        return cls([Resource.of(recorded) for recorded in recording["resources"]], beside)
 
     @classmethod
     def together(cls, graphs: Sequence["Graph"]) -> "Graph":
-        """Put the stacks of a system into one graph; their URNs differ by the stack's name."""
-        return cls([resource for graph in graphs for resource in graph.resources.values()])
+        """Put the stacks of a system into one graph, with those beside them; their URNs differ by the stack's name."""
+        every = [*(other for graph in graphs for other in graph.beside), *graphs]
+        return cls([resource for graph in every for resource in graph.resources.values()])
 
     def of_type(self, *types: str) -> list[Resource]:
         """Return the resources of some type tokens, in the order of the tokens and then of registration."""

@@ -154,8 +154,10 @@ class Wiring:
         self.graph = graph
         self.clusters = [_cluster(resource) for resource in graph.of_type(*_CLUSTERS)]
         self.providers = self._providers()
-        self.roles = {text(properties(role), "arn"): role for role in graph.of_type("aws:iam/role:Role")}
-        self.policies = policies_by_role(graph)
+        # Roles are made where they are shared: in a stack that this one reads, too.
+        around = Graph.together([graph]) if graph.beside else graph
+        self.roles = {text(properties(role), "arn"): role for role in around.of_type("aws:iam/role:Role")}
+        self.policies = policies_by_role(around)
         self.kiams = installations(graph)
         self.nodes = node_groups(graph)
         named = [properties(resource) for resource in graph.of_type(ADDON, _ASSOCIATION)]

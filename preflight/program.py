@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeAlias, TypedDict, cast
+from typing import Literal, NotRequired, TypeAlias, TypedDict, cast
 
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
@@ -127,6 +127,10 @@ class Recording(TypedDict):
     invokes: list[Invoke]
     outputs: dict[str, object]
     logs: list[Log]
+    reads: list[str]
+    """The stacks of the program whose outputs it got."""
+    beside: NotRequired[list["Recording"]]
+    """Updates of the stacks that it reads, and of those that these read; only on an update."""
     error: ProgramError | None
 
 
@@ -342,7 +346,12 @@ class Running:
                 f"  interpreter: {self.program.interpreter}\n"
                 f"  change:      what it printed above says more; it must not call os._exit"
             ) from problem
-        return cast("list[Recording]", answer["recordings"])
+        recordings = cast("list[Recording]", answer["recordings"])
+        updates = cast("dict[str, Recording]", answer["updates"])
+        for recording in recordings:
+            if recording["mode"] == "update":
+                recording["beside"] = [updates[stack] for stack in _reached(recording["reads"], updates)]
+        return recordings
 
     def recordings(self) -> list[Recording]:
         """Wait for the end and return a recording per stack and mode. Raises ProgramFailedError without an answer."""
@@ -404,6 +413,14 @@ class Running:
             self._files[file] = stack_file.read(file)
         line = self._files[file].line(path, self.program.project)
         return f"{file.name}:{line}" if line else file.name
+
+
+def _reached(stacks: Sequence[str], updates: Mapping[str, Recording]) -> list[str]:
+    """Return these stacks and all that they read in turn, each once."""
+    found = list(stacks)
+    for stack in found:
+        found += [other for other in updates[stack]["reads"] if other not in found]
+    return found
 
 
 @contextlib.contextmanager

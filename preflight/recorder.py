@@ -11,7 +11,8 @@ where it is not among those asked for.
 Request:  {"project", "organization", "directory", "main", "modes": ["preview", "update"], "answers": {token: result},
            "references": {stack: outputs}, "stacks": [{"stack", "config": {key: text}, "secrets": [key]}],
            "others": [the same, for the stacks that are not asked for]}
-Answer:   {"recordings": [...]}; `preflight.program` describes a recording.
+Answer:   {"recordings": [...], "updates": {stack: recording}}; `preflight.program` describes a recording, and the
+           updates are those of the stacks that others refer to.
 """
 
 from __future__ import annotations
@@ -71,14 +72,14 @@ def _answer_without_pulumi(problem: Exception) -> NoReturn:
     error = {"kind": "failed", "message": message, "traceback": [], "paths": []}
     runs = [(run["stack"], mode) for run in request["stacks"] for mode in request["modes"]]
     recordings = [{**empty_recording(request, stack, mode), "error": error} for stack, mode in runs]
-    Path(sys.argv[1]).write_text(json.dumps({"recordings": recordings}), encoding="utf-8")
+    Path(sys.argv[1]).write_text(json.dumps({"recordings": recordings, "updates": {}}), encoding="utf-8")
     sys.exit()
 
 
 def empty_recording(request: dict[str, Any], stack: str, mode: str) -> dict[str, Any]:
     """Return the recording of a run that has not begun."""
     named = {"project": request["project"], "stack": stack, "mode": mode, "directory": request["directory"]}
-    return {**named, "resources": [], "invokes": [], "outputs": {}, "logs": [], "error": None}
+    return {**named, "resources": [], "invokes": [], "outputs": {}, "logs": [], "reads": [], "error": None}
 
 
 try:
@@ -258,6 +259,7 @@ class Monitor(pulumi_mocks.MockMonitor):
         self.recorded: dict[str, dict[str, Any]] = {}
         self.states: dict[str, tuple[str, dict[str, Any]]] = {}
         self.invokes: list[dict[str, Any]] = []
+        self.reads: set[str] = set()
         self.outputs: dict[str, Any] = {}
         self.root = ""
         self.transforms: dict[str, list[Any]] = {}
@@ -421,6 +423,7 @@ class Monitor(pulumi_mocks.MockMonitor):
             outputs, origin = self.references[known], "program file"
         elif sibling := self.siblings.named(name):
             outputs, origin = self.siblings.outputs(sibling), "stack"
+            self.reads.add(sibling)
         self._note(REFERENCE_TYPE, {"name": name}, outputs, origin)
         if outputs is None:
             return {"name": name, "secretOutputNames": []}
@@ -769,6 +772,7 @@ def run_once(request: dict[str, Any], run: dict[str, Any], mode: str, siblings: 
         "invokes": sorted(monitor.invokes, key=lambda one: json.dumps([one["token"], one["args"]], sort_keys=True)),
         "outputs": monitor.outputs,
         "logs": engine.logs,
+        "reads": sorted(monitor.reads),
         "error": error,
     }
 
@@ -985,7 +989,9 @@ def main() -> None:
         for run in request["stacks"]
         for number, mode in enumerate(request["modes"])
     ]
-    target.write_text(json.dumps({"recordings": recordings}), encoding="utf-8")
+    wanted = {stack for recording in [*recordings, *siblings.recordings.values()] for stack in recording["reads"]}
+    updates = {stack: siblings.recordings[stack] for stack in sorted(wanted)}
+    target.write_text(json.dumps({"recordings": recordings, "updates": updates}), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -47,6 +47,11 @@ def test_a_chain_of_stacks_is_followed_to_its_end() -> None:
     assert outputs("second")["second", "update"]["address"] == "10.0.0.1/32"
 
 
+def test_whoever_judges_a_stack_sees_the_whole_chain_beside_it() -> None:
+    (update,) = program.record(SIBLINGS, ["second"], ["update"])
+    assert [one["stack"] for one in update.get("beside", ())] == ["first", "base"]
+
+
 def test_two_stacks_that_refer_to_each_other_come_to_an_end_with_nothing_known() -> None:
     found = outputs("left", "right")
     assert [each.get("address", UNKNOWN) for each in found.values()] == [UNKNOWN] * 4

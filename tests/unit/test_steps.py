@@ -145,6 +145,7 @@ def journey(guide, *resources):
         "invokes": [],
         "outputs": {},
         "logs": [],
+        "reads": [],
         "error": None,
     }
     running = SimpleNamespace(program=SimpleNamespace(stack_file=lambda _: Path("/nowhere"), project="own"))

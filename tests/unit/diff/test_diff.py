@@ -67,6 +67,7 @@ def recording(*resources, outputs=None, directory="/here"):
         "invokes": [],
         "outputs": outputs or {},
         "logs": [],
+        "reads": [],
         "error": None,
     }
 
