@@ -26,7 +26,7 @@ bench: $(STAMP)
 	@$(BIN)/python tests/bench.py
 
 faults: $(STAMP)
-	@$(BIN)/python -m tests.engine.sweep
+	@$(BIN)/python -m tests.engine.sweep $(STACKS)
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -49,31 +50,35 @@ def _no_defect_of_a_double(request: pytest.FixtureRequest) -> Generator[None]:
 
 @dataclass
 class Settled:
-    """A stack after its first day, and how that day went."""
+    """A stack that is up, and how that went."""
 
     deployment: Deployment
     preview: Outcome
     first: Outcome
-    second: Outcome
-    refreshed: Outcome
 
 
 def settle(lab: Lab, folder: Path, stack: str) -> Settled:
-    """Preview a stack, deploy it, deploy it again, refresh it."""
+    """Preview a stack and deploy it."""
     deployment = Deployment(lab, folder, stack)
-    day = [deployment.preview(), deployment.up(), deployment.up(), deployment.refresh()]
-    for command, outcome in zip(("preview", "up", "second up", "refresh"), day, strict=True):
-        assert not outcome.error, f"{command} of stack {stack} has to succeed: {outcome.error}"
-    return Settled(deployment, *day)
+    preview, first = deployment.preview(), deployment.up()
+    assert not preview.error, f"the preview of stack {stack} has to succeed: {preview.error}"
+    assert not first.error, f"the update of stack {stack} has to succeed: {first.error}"
+    return Settled(deployment, preview, first)
 
 
 @pytest.fixture(scope="session")
-def settled(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Settled:
-    """The dev stack after its first day. Tests branch it and leave it as it is."""
-    return settle(lab, tmp_path_factory.mktemp("settled") / "dev", "dev")
+def stacks(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Settled]:
+    """Any stack, deployed when it is first asked for. Tests branch it and leave it as it is."""
+    return cache(lambda stack: settle(lab, tmp_path_factory.mktemp("settled") / stack, stack))
+
+
+@pytest.fixture(scope="session")
+def settled(stacks: Callable[[str], Settled]) -> Settled:
+    """The dev stack."""
+    return stacks("dev")
 
 
 @pytest.fixture
 def branch(settled: Settled, tmp_path: Path) -> Deployment:
-    """The settled stack, with state and world of its own."""
+    """The dev stack, with state and world of its own."""
     return settled.deployment.branch(tmp_path / "dev")

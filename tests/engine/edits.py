@@ -1,4 +1,4 @@
-"""Realistic edits of a stack, each with what it may change and nothing else."""
+"""Realistic edits of a live stack, each with what it may change and nothing else."""
 
 from __future__ import annotations
 
@@ -68,61 +68,72 @@ def _rename_component(deployment: Deployment) -> None:
     deployment.edit(path, tail, tail.replace("        ),\n    )", f"        ),\n{alias}    )"))
 
 
-ADDING = (
-    Edit("add a node group", _add_node_group, {"create": {"LaunchTemplate cluster-batch", "NodeGroup cluster-batch"}}),
-    Edit(
-        "add an identity",
-        _add_identity,
-        {
-            "create": {
-                "Namespace irsa-shop",
-                "PodRole irsa-shop.reader",
-                "Role irsa-shop.reader-role",
-                "RolePolicyAttachment irsa-shop.reader-AmazonS3ReadOnlyAccess",
-                "ServiceAccount irsa-shop.reader-account",
-            }
-        },
+PULL_REQUESTS = {
+    "dev": (
+        (
+            Edit(
+                "add a node group",
+                _add_node_group,
+                {"create": {"LaunchTemplate cluster-batch", "NodeGroup cluster-batch"}},
+            ),
+            Edit(
+                "add an identity",
+                _add_identity,
+                {
+                    "create": {
+                        "Namespace irsa-shop",
+                        "PodRole irsa-shop.reader",
+                        "Role irsa-shop.reader-role",
+                        "RolePolicyAttachment irsa-shop.reader-AmazonS3ReadOnlyAccess",
+                        "ServiceAccount irsa-shop.reader-account",
+                    }
+                },
+            ),
+            Edit("take larger nodes", _larger_nodes, {"replace": {"NodeGroup cluster-system"}}),
+            Edit(
+                "add a zone at the end",
+                _add_zone,
+                {
+                    "create": {
+                        "Subnet network-public-ap-northeast-2b",
+                        "Subnet network-private-ap-northeast-2b",
+                        "RouteTable network-private-ap-northeast-2b",
+                        "RouteTableAssociation network-public-ap-northeast-2b",
+                        "RouteTableAssociation network-private-ap-northeast-2b",
+                        "Route network-private-ap-northeast-2b-default",
+                    },
+                    "update": {"VpcEndpoint network-s3"},
+                    "replace": {"NodeGroup cluster-system"},
+                },
+            ),
+        ),
+        (
+            Edit("rename a component with an alias", _rename_component),
+            Edit(
+                "give nodes larger disks",
+                _raise_disk,
+                {"update": {"LaunchTemplate cluster-system", "NodeGroup cluster-system"}},
+            ),
+            Edit("raise a node group's maximum", _raise_maximum, {"update": {"NodeGroup cluster-system"}}),
+            Edit(
+                "change a policy's actions",
+                _policy_action,
+                {"update": {"Policy ingress-controller-aws-load-balancer-controller"}},
+            ),
+            Edit(
+                "change a chart's version",
+                _chart_version,
+                {"update": {"Release ingress-aws-load-balancer-controller"}},
+            ),
+            Edit(
+                "go to the next Kubernetes minor",
+                _kubernetes_minor,
+                {"update": {"Cluster cluster-eks-eksCluster", "NodeGroup cluster-system"}},
+            ),
+        ),
     ),
-    Edit("rename a component with an alias", _rename_component),
-)
-CHANGING = (
-    Edit(
-        "give nodes larger disks",
-        _raise_disk,
-        {"update": {"LaunchTemplate cluster-system", "NodeGroup cluster-system"}},
-    ),
-    Edit("raise a node group's maximum", _raise_maximum, {"update": {"NodeGroup cluster-system"}}),
-    Edit(
-        "change a policy's actions",
-        _policy_action,
-        {"update": {"Policy ingress-controller-aws-load-balancer-controller"}},
-    ),
-    Edit("change a chart's version", _chart_version, {"update": {"Release ingress-aws-load-balancer-controller"}}),
-    Edit(
-        "go to the next Kubernetes minor",
-        _kubernetes_minor,
-        {"update": {"Cluster cluster-eks-eksCluster", "NodeGroup cluster-system"}},
-    ),
-)
-REPLACING = (
-    Edit("take larger nodes", _larger_nodes, {"replace": {"NodeGroup cluster-system"}}),
-    Edit(
-        "add a zone at the end",
-        _add_zone,
-        {
-            "create": {
-                "Subnet network-public-ap-northeast-2b",
-                "Subnet network-private-ap-northeast-2b",
-                "RouteTable network-private-ap-northeast-2b",
-                "RouteTableAssociation network-public-ap-northeast-2b",
-                "RouteTableAssociation network-private-ap-northeast-2b",
-                "Route network-private-ap-northeast-2b-default",
-            },
-            "update": {"VpcEndpoint network-s3"},
-            "replace": {"NodeGroup cluster-system"},
-        },
-    ),
-)
+}
+"""Of each stack; the edits of one are made together by the tests, and one at a time by the sweep."""
 
 
 def problems(deployment: Deployment, edits: Sequence[Edit]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Every fault on every resource of a stack, and every edit alone: `make faults`.
+"""Every fault on every resource of a stack, and every edit alone: `make faults`, `make faults STACKS="dev kiam"`.
 
 Prints as it goes; exits 1 where a requirement breaks.
 """
@@ -20,12 +20,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .conftest import WITHOUT_ENGINE
-from .edits import ADDING, CHANGING, REPLACING, problems
+from .edits import PULL_REQUESTS, Edit, problems
 from .faults import SCENARIOS, Target, targets
 from .harness import REGIONS, Deployment, Lab, laboratory
 
-EDITS = {each.what: each for each in (*ADDING, *CHANGING, *REPLACING)}
-"""They are of the dev stack."""
 Job = tuple[str, Target | None]
 """A scenario and the resource that it happens to; or an edit."""
 LINES = 10
@@ -35,6 +33,11 @@ LINES = 10
 def main(stacks: list[str]) -> int:
     """Sweep these stacks, or all; 1 where a requirement broke."""
     console = Console()
+    if unknown := [each for each in stacks if each not in REGIONS]:
+        console.print(
+            f"There is no stack file of {', '.join(unknown)}; there are {', '.join(REGIONS)}.", highlight=False
+        )
+        return 2
     if shutil.which("pulumi") is None:
         console.print(f"Nothing was done: {WITHOUT_ENGINE}", highlight=False)
         return 1
@@ -100,8 +103,13 @@ class _Worker:
         # Not where the process starts: the pool would start one after the other.
         if cls.error:
             raise SystemExit(f"{cls.settled.name} does not come up at all: {cls.error}")
-        edits: list[Job] = [(edit, None) for edit in EDITS] if cls.settled.name == "dev" else []
+        edits: list[Job] = [(what, None) for what in cls.edits()]
         return [*edits, *((scenario, target) for scenario in SCENARIOS for target in targets(cls.settled))]
+
+    @classmethod
+    def edits(cls) -> dict[str, Edit]:
+        """The edits of the stack, by what they are."""
+        return {each.what: each for edits in PULL_REQUESTS.get(cls.settled.name, ()) for each in edits}
 
     @classmethod
     def play(cls, job: Job) -> tuple[str, list[str]]:
@@ -110,7 +118,7 @@ class _Worker:
         folder = cls.folder / "played"
         try:
             if target is None:
-                found = list(problems(cls.settled.branch(folder), [EDITS[what]]))
+                found = list(problems(cls.settled.branch(folder), [cls.edits()[what]]))
             else:
                 found = list(SCENARIOS[what](cls.lab, cls.settled, target, folder))
         except Exception as error:  # noqa: BLE001 one that cannot be played to its end must not hide the others

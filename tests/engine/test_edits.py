@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from .edits import ADDING, CHANGING, REPLACING, Edit, problems
+from .edits import PULL_REQUESTS, Edit, problems
 from .harness import Deployment
 
 
-@pytest.mark.parametrize("edits", [ADDING, CHANGING, REPLACING], ids=["adding", "changing", "replacing"])
+@pytest.mark.parametrize("edits", PULL_REQUESTS["dev"], ids=lambda edits: ", ".join(each.what for each in edits))
 def test_edits_change_what_they_should_and_nothing_else(edits: tuple[Edit, ...], branch: Deployment):
     assert list(problems(branch, edits)) == []

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
-from .conftest import Settled, settle
+from .conftest import Settled
 from .doubles.balancers import PARAMETERS
 from .doubles.kubernetes import DEFINITION, INGRESS
 from .doubles.tokens import BALANCER, CERTIFICATE, RECORD
-from .harness import REGIONS, Deployment, Lab, Outcome
+from .harness import REGIONS, Deployment, Outcome
 
 # What a stack says on purpose, each time.
 WARNINGS = {"kiam": "Kiam was abandoned"}
@@ -18,12 +19,25 @@ WITH_INGRESS = {"dev", "isolated", "prod"}
 WITH_NAMES = {"prod"}
 
 
+@dataclass
+class Life:
+    """A stack after its first day, and how that day went."""
+
+    deployment: Deployment
+    preview: Outcome
+    first: Outcome
+    second: Outcome
+    refreshed: Outcome
+
+
 @pytest.fixture(scope="module", params=REGIONS)
-def life(request: pytest.FixtureRequest, lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Settled:
-    """A stack after its first day."""
-    if request.param == "dev":
-        return request.getfixturevalue("settled")
-    return settle(lab, tmp_path_factory.mktemp(request.param) / request.param, request.param)
+def life(
+    request: pytest.FixtureRequest, stacks: Callable[[str], Settled], tmp_path_factory: pytest.TempPathFactory
+) -> Life:
+    """A stack that was previewed, deployed, deployed again and refreshed."""
+    up = stacks(request.param)
+    deployment = up.deployment.branch(tmp_path_factory.mktemp("again") / request.param)
+    return Life(deployment, up.preview, up.first, deployment.up(), deployment.refresh())
 
 
 @dataclass
@@ -37,7 +51,7 @@ class Gone:
 
 
 @pytest.fixture(scope="module")
-def gone(life: Settled, tmp_path_factory: pytest.TempPathFactory) -> Gone:
+def gone(life: Life, tmp_path_factory: pytest.TempPathFactory) -> Gone:
     """The stack after a destroy."""
     deployment = life.deployment.branch(tmp_path_factory.mktemp("gone") / life.deployment.name)
     if deployment.settings.get("protect"):
@@ -48,7 +62,7 @@ def gone(life: Settled, tmp_path_factory: pytest.TempPathFactory) -> Gone:
     return Gone(deployment, deployment.destroy(), kept)
 
 
-def test_a_preview_names_exactly_what_the_update_then_makes(life: Settled):
+def test_a_preview_names_exactly_what_the_update_then_makes(life: Life):
     made = life.first.changes["create"]
     if any(label.startswith("ConfigFile ") for label in made):
         # Manifests are read by the provider, which the engine does not call before there is a cluster.
@@ -56,26 +70,28 @@ def test_a_preview_names_exactly_what_the_update_then_makes(life: Settled):
     assert life.preview.changes == {"create": made}
 
 
-def test_definitions_of_kinds_are_there_and_stay_when_they_leave_the_program(life: Settled):
+def test_definitions_of_kinds_are_there_and_stay_when_they_leave_the_program(life: Life):
     definitions = [each for each in life.deployment.state if each["urn"].split("::")[2].endswith(DEFINITION)]
     manifests = [label for label in life.first.changes["create"] if label.startswith("ConfigFile ")]
     assert bool(definitions) == bool(manifests), "each manifest holds definitions"
     assert all(each["retainOnDelete"] for each in definitions), "a definition takes every object of its kind along"
 
 
-def test_every_resource_of_the_first_update_is_created(life: Settled):
+def test_every_resource_of_the_first_update_is_created(life: Life):
     assert set(life.first.changes) == {"create"}
 
 
-def test_a_second_update_changes_nothing(life: Settled):
+def test_a_second_update_changes_nothing(life: Life):
+    assert not life.second.error
     assert life.second.changes == {}
 
 
-def test_a_refresh_finds_nothing_changed(life: Settled):
+def test_a_refresh_finds_nothing_changed(life: Life):
+    assert not life.refreshed.error
     assert life.refreshed.changes == {}
 
 
-def test_no_command_warns_of_anything_unexpected(life: Settled):
+def test_no_command_warns_of_anything_unexpected(life: Life):
     messages = [
         each for outcome in (life.preview, life.first, life.second, life.refreshed) for each in outcome.messages
     ]
@@ -101,7 +117,7 @@ def test_the_url_of_the_dev_stack_is_the_load_balancer_that_the_controller_made(
     assert settled.deployment.outputs["url"] == f"http://{balancer.outputs['dnsName']}"
 
 
-def test_every_host_of_an_ingress_leads_to_its_load_balancer(life: Settled):
+def test_every_host_of_an_ingress_leads_to_its_load_balancer(life: Life):
     world = life.deployment.world
     (kube,) = world.kubes.values()
     wanted = {
@@ -115,7 +131,7 @@ def test_every_host_of_an_ingress_leads_to_its_load_balancer(life: Settled):
     assert bool(found) == (life.deployment.name in WITH_NAMES)
 
 
-def test_ingresses_of_a_class_with_https_share_one_load_balancer(life: Settled):
+def test_ingresses_of_a_class_with_https_share_one_load_balancer(life: Life):
     world = life.deployment.world
     (kube,) = world.kubes.values()
     if kube.of_type(PARAMETERS):
