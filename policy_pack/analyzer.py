@@ -20,6 +20,7 @@ from preflight import rules, waivers
 from preflight.errors import BadInputError
 from preflight.finding import Finding
 from preflight.graph import Graph, Resource, decode
+from preflight.recorder import YAML_TYPES
 from preflight.rules.rule import Stack
 
 NAME: Final = "eks-preflight"
@@ -145,11 +146,13 @@ def _is_hidden(shown: analyzer_pb2.AnalyzerResource) -> bool:
 def _resource(shown: analyzer_pb2.AnalyzerResource, inputs: Mapping[str, object], parent: str) -> Resource:
     # Of a component the engine shows outputs, and of a packaged one the children too: rules that know it by its inputs
     # would judge it by nothing, so a component keeps its place in the graph and loses its type.
+    # Of manifests rules want to know only that there are some.
     custom = bool(shown.provider.urn) or shown.type.startswith(_PROVIDER)
+    known = custom or shown.type in YAML_TYPES
     options = shown.options
     return Resource(
         urn=shown.urn,
-        type=shown.type if custom else f"component:{shown.type}",
+        type=shown.type if known else f"component:{shown.type}",
         name=shown.name,
         parent=parent,
         custom=custom,

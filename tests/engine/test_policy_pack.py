@@ -20,7 +20,11 @@ NOTE = "Note: "
 LEVELS = {"mandatory": "error", "advisory": "warning"}
 # Each is one wire cut, or one guard let down.
 EDITS = (
-    ("components/ingress_stack.py", '"create": False, "name"', '"create": True, "name"'),
+    (
+        "components/ingress_stack.py",
+        '"create": False, "name": controller_identity',
+        '"create": True, "name": controller_identity',
+    ),
     ("components/ingress_stack.py", 'INGRESS_CONTROLLER = "ingress.k8s.aws/alb"', 'INGRESS_CONTROLLER = "nginx.org/x"'),
     ("components/cluster.py", "http_put_response_hop_limit=1", "http_put_response_hop_limit=2"),
 )
