@@ -1,6 +1,7 @@
 """The command line. Each command is a module of its own, imported while the program already runs.
 
-Exit codes: 0 fine, 1 a finding at error severity, 2 bad input, 3 the program failed.
+Exit codes: 0 fine, 1 a finding at error severity, 2 bad input, 3 the program failed; of the commands that ask AWS also
+4 a partial answer without a finding, 5 no answer.
 """
 
 import sys
@@ -12,7 +13,7 @@ import typer
 
 from preflight import program
 from preflight import steps as moving
-from preflight.errors import BadInputError, ProgramFailedError
+from preflight.errors import BadInputError, NoAnswerError, ProgramFailedError
 from preflight.report import CallsFormat, DiffFormat, Format
 from preflight.steps import GuideName, StepsFormat
 
@@ -24,6 +25,7 @@ app = typer.Typer(
     help="Proves the wiring of a Pulumi Python program without cloud, credential or login.",
 )
 Stacks = Annotated[list[str] | None, typer.Argument(metavar="[STACK ...]", help="dev, or all where there is no dev.")]
+Stack = Annotated[str, typer.Argument(metavar="STACK", help="One stack.")]
 
 Output = Annotated[Path | None, typer.Option(metavar="FILE", help="Write there; the terminal still gets the text.")]
 AsOf = Annotated[
@@ -190,6 +192,37 @@ def steps(
 
 
 @app.command()
+def doctor(
+    context: typer.Context,
+    stack: Stack,
+    form: Annotated[StepsFormat, typer.Option("--format", help="What to write.")] = "text",
+) -> None:
+    """Ask AWS whether a stack can be made, and whether what is there is as the program says; needs credentials."""
+    from preflight.live import doctor as examining
+
+    reports = examining.run(context.obj, stack)
+    examining.publish(reports, form)
+    _end_live(any(report.broken for report in reports), any(report.unanswered for report in reports))
+
+
+@app.command()
+def leftovers(
+    context: typer.Context,
+    stack: Stack,
+    form: Annotated[StepsFormat, typer.Option("--format", help="What to write.")] = "text",
+    lost_state: Annotated[
+        bool, typer.Option("--lost-state", help="Count what the stack itself made as well: its state is lost.")
+    ] = False,
+) -> None:
+    """Ask AWS what outlived the cluster of a stack, and how to remove it; needs credentials, changes nothing."""
+    from preflight.live import leftovers as looking
+
+    reports = looking.run(context.obj, stack, lost_state=lost_state)
+    looking.publish(reports, form)
+    _end_live(any(report.left for report in reports), any(report.unanswered for report in reports))
+
+
+@app.command()
 def policies(
     context: typer.Context,
     check_upstream: Annotated[
@@ -206,6 +239,11 @@ def policies(
         raise typer.Exit(1)
 
 
+def _end_live(found: bool, partial: bool) -> None:
+    if found or partial:
+        raise typer.Exit(1 if found else 4)
+
+
 def _day(given: datetime | None) -> date:
     return given.date() if given else date.today()  # noqa: DTZ011 the user's own day
 
@@ -218,6 +256,8 @@ def main() -> None:
         _end(problem, 2)
     except ProgramFailedError as problem:
         _end(problem, 3)
+    except NoAnswerError as problem:
+        _end(problem, 5)
 
 
 def _end(problem: Exception, code: int) -> None:

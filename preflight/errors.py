@@ -1,4 +1,4 @@
-"""The two ways in which a preflight ends early; the command line turns them into exit codes."""
+"""The ways in which a preflight ends early; the command line turns them into exit codes."""
 
 
 class BadInputError(Exception):
@@ -10,3 +10,7 @@ class BadInputError(Exception):
 
 class ProgramFailedError(Exception):
     """The program did not run to its end. Exit code 3."""
+
+
+class NoAnswerError(Exception):
+    """AWS answered nothing: no credentials, none that it takes, no network, a region that is off. Exit code 5."""
