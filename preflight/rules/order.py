@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from preflight.graph import Resource
 from preflight.kiam import first_steps
-from preflight.rules.eks import ALB_CHART, Cluster, Estate, Object, Release, estate, many
+from preflight.rules.eks import ALB_CHART, Cluster, Estate, NodeGroup, Object, Release, estate, many
 from preflight.rules.rule import Hit, Stack, rule
 from preflight.workloads import RELEASES, properties, text, workloads
 
@@ -134,7 +134,8 @@ def ingress_outlives_class(stack: Stack) -> Iterator[Hit]:
     "controller-outlives-rights",
     title="A controller loses its rights before it has cleaned up",
     severity="error",
-    looks_at=f"Releases of {', '.join(_CLEANERS)}: their service account, its role and what is attached to the role.",
+    looks_at=f"Releases of {', '.join(_CLEANERS)}: their service account, its role, what is attached to the role and "
+    "the OIDC provider that it trusts.",
     why="The role's ARN makes it wait for the role, not for its policies. On destroy these go first, and the "
     "controller can delete nothing any more.",
     source=_DEPENDS_ON,
@@ -161,7 +162,7 @@ def controller_outlives_rights(stack: Stack) -> Iterator[Hit]:
         annotations = account.annotations if account else pods.annotations
         role = text(properties(association), "roleArn") if association else ""
         role = role or str(annotations.get("eks.amazonaws.com/role-arn") or "")
-        wanted = [*found.rights_of(role)] if role else []
+        wanted = [*found.rights_of(role), *_trusted(found, role)] if role else []
         wanted += [one for one in (association, account.resource if account else None) if one]
         if missed := _missed(found, release.resource, wanted):
             yield Hit(
@@ -169,6 +170,19 @@ def controller_outlives_rights(stack: Stack) -> Iterator[Hit]:
                 message=f"Release {release.name} does not wait for {_names(missed)}.",
                 fix=f"Add {', '.join(one.name for one in missed)} to its depends_on.",
             )
+
+
+def _trusted(found: Estate, role: str) -> Iterator[Resource]:
+    """Yield the OIDC providers of the program that a role trusts, by the role's ARN."""
+    trusts = [
+        str(properties(one).get("assumeRolePolicy"))
+        for one in found.graph.of_type("aws:iam/role:Role")
+        if text(properties(one), "arn") == role
+    ]
+    for provider in found.graph.of_type("aws:iam/openIdConnectProvider:OpenIdConnectProvider"):
+        arn = text(properties(provider), "arn")
+        if arn and any(f'"{arn}"' in trust for trust in trusts):
+            yield provider
 
 
 @rule(
@@ -204,15 +218,22 @@ def _cleaners(found: Estate) -> Iterator[tuple[Release, Cluster]]:
             yield release, cluster
 
 
+def _nodes_before(found: Estate, release: Release, cluster: Cluster) -> list[NodeGroup]:
+    """The node groups that a release waits for; without one, that is what there is to say about it."""
+    waits_for = found.graph.waits_for(release.resource.urn)
+    return [one for one in found.nodes_of(cluster) if one.resource.urn in waits_for]
+
+
 @rule(
     "controller-outlives-network",
     title="A controller loses its way to AWS before it has cleaned up",
     severity="error",
-    looks_at=f"Releases of {', '.join(_CLEANERS)}, and the routes out of the subnets that the nodes are in.",
-    why="Without the route the controller reaches neither STS nor the load balancing API: destroy hangs on the "
+    looks_at=f"Releases of {', '.join(_CLEANERS)}, and by what their nodes reach AWS: routes out of their subnets, "
+    "interface endpoints of the VPC, rules for outgoing traffic in their security groups.",
+    why="Without a way the controller reaches neither STS nor the load balancing API: destroy hangs on the "
     "Ingress, later on subnets and internet gateway.",
     source=_DEPENDS_ON,
-    fix="Let the release depend on the routes and route table associations.",
+    fix="Let the release, or its node group, depend on routes, route table associations, endpoints and rules.",
 )
 def controller_outlives_network(stack: Stack) -> Iterator[Hit]:
     """A controller has its way out to the end."""
@@ -221,11 +242,107 @@ def controller_outlives_network(stack: Stack) -> Iterator[Hit]:
         used = [str(one) for group in found.nodes_of(cluster) for one in many(properties(group.resource), "subnetIds")]
         ids = [one for one in used or cluster.subnet_ids if one in found.subnets]
         wanted = {part.urn: part for one in ids for part in found.subnets[one].routes}
+        networks = {found.subnets[one].vpc_id for one in ids}
+        wanted |= {
+            one.urn: one
+            for one in found.graph.of_type("aws:ec2/vpcEndpoint:VpcEndpoint")
+            if text(properties(one), "vpcEndpointType") == "Interface" and text(properties(one), "vpcId") in networks
+        }
+        groups = {one for nodes in _nodes_before(found, release, cluster) for one in nodes.security_groups}
+        wanted |= {
+            one.urn: one
+            for one in found.graph.of_type("aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule")
+            if text(properties(one), "securityGroupId") in groups
+        }
         if missed := _missed(found, release.resource, list(wanted.values())):
             yield Hit(
                 resource=release.resource,
                 message=f"Release {release.name} does not wait for {_names(missed)}, by which its nodes reach AWS.",
                 fix=f"Add {', '.join(one.name for one in missed[:4])} to its depends_on, or to that of its node group.",
+            )
+
+
+@rule(
+    "controller-outlives-names",
+    title="A controller loses its DNS before it has cleaned up",
+    severity="error",
+    looks_at=f"Releases of {', '.join(_CLEANERS)}, and the add-on coredns of their cluster.",
+    why="Without names the controller finds neither STS nor the load balancing API: destroy hangs on the Ingress.",
+    source=f"{_GUIDE}/managing-coredns.html",
+    fix="Let the release depend on the add-on.",
+)
+def controller_outlives_names(stack: Stack) -> Iterator[Hit]:
+    """A controller can look names up to the end."""
+    found = estate(stack)
+    for release, cluster in _cleaners(found):
+        dns = found.addons_of(cluster).get("coredns")
+        if dns and _nodes_before(found, release, cluster) and _missed(found, release.resource, [dns]):
+            yield Hit(
+                resource=release.resource,
+                message=f"Release {release.name} does not wait for {_names([dns])}, by which it finds AWS.",
+                fix=f"Add {dns.name} to its depends_on.",
+            )
+
+
+@rule(
+    "webhook-outlives-ingress",
+    title="The webhook's port is closed before the last Ingress has gone",
+    severity="error",
+    looks_at="Security group rules of the program that open the load balancer controller's webhook port on its nodes.",
+    why="The webhook is asked when the finalizer of an Ingress is removed, too. With the port closed that update is "
+    "refused with `failed calling webhook ... context deadline exceeded`, and destroy hangs.",
+    source=_DEPENDS_ON,
+    fix="Let the release depend on the rule.",
+)
+def webhook_outlives_ingress(stack: Stack) -> Iterator[Hit]:
+    """The control plane reaches the webhook to the end."""
+    found = estate(stack)
+    for release in found.of_chart(ALB_CHART):
+        cluster = found.cluster_of(release.resource)
+        port = release.get("webhookBindPort", 9443)
+        groups = {one for nodes in found.nodes_of(cluster) for one in nodes.security_groups} if cluster else set()
+        openers = [
+            one
+            for one in found.graph.of_type("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule")
+            if text(properties(one), "securityGroupId") in groups
+            and properties(one).get("fromPort") == port == properties(one).get("toPort")
+        ]
+        if openers and len(_missed(found, release.resource, openers)) == len(openers):
+            yield Hit(
+                resource=release.resource,
+                message=f"Release {release.name} does not wait for {_names(openers)}, which opens port {port} to it.",
+                fix=f"Add {openers[0].name} to its depends_on.",
+            )
+
+
+_ROLE_TAGS = {"internet-facing": "kubernetes.io/role/elb", "internal": "kubernetes.io/role/internal-elb"}
+
+
+@rule(
+    "ingress-outlives-subnets",
+    title="Subnets are destroyed while a load balancer is in them",
+    severity="warning",
+    looks_at="Every Ingress for an ALB, the subnets of the cluster's VPC with the tag of its scheme, and their routes.",
+    why="AWS refuses with DependencyViolation until the load balancer is gone, and the internet gateway stays as long. "
+    "On creation the controller finds no subnet.",
+    source=f"{_LBC}/deploy/subnet_discovery/",
+    fix="Let the controller's release, or the Ingress, depend on the subnets and their routes.",
+)
+def ingress_outlives_subnets(stack: Stack) -> Iterator[Hit]:
+    """Subnets outlive the load balancers in them."""
+    found = estate(stack)
+    for ingress in found.alb_ingresses:
+        cluster, tag = found.cluster_of(ingress.resource), _ROLE_TAGS.get(found.scheme(ingress))
+        if cluster is None or tag is None or ingress.alb("subnets"):
+            continue
+        networks = {found.subnets[one].vpc_id for one in cluster.subnet_ids if one in found.subnets}
+        homes = [one for one in found.subnets.values() if one.vpc_id in networks and tag in one.tags]
+        wanted = {part.urn: part for home in homes for part in (home.resource, *home.routes)}
+        if missed := _missed(found, ingress.resource, list(wanted.values())):
+            yield Hit(
+                resource=ingress.resource,
+                message=f"{ingress} does not wait for {_names(missed)}, where its load balancer is.",
+                fix=f"Add {', '.join(one.name for one in missed[:4])} to the depends_on of the controller's release.",
             )
 
 

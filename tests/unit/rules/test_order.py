@@ -14,6 +14,7 @@ CONTROLLER = "Release ingress-aws-load-balancer-controller"
 CERT_MANAGER = "Release ingress-cert-manager"
 DEFINITIONS = [f"ConfigFile ingress-aws-load-balancer-controller-{file}" for file in ("crds", "gateway-crds")]
 NODES = "NodeGroup cluster-system"
+PORT = "SecurityGroupIngressRule ingress-controller-webhook"
 SERVICE = "Service demo-service"
 RIGHT = "RolePolicyAttachment ingress-controller-aws-load-balancer-controller"
 ADDONS_AFTER = ["Addon cluster-coredns", "Addon cluster-aws-ebs-csi-driver"]
@@ -39,6 +40,14 @@ def forget_network(stack: Recorded) -> None:
             stack[key].forgets(*(one for one in ROUTES if one in stack.names))
 
 
+def forget_subnet(stack: Recorded) -> None:
+    for key in stack.names:
+        if key.split()[0] in ("NodeGroup", "Release"):
+            stack[key].forgets(
+                "Subnet network-public-ap-northeast-2c", "RouteTableAssociation network-public-ap-northeast-2c"
+            )
+
+
 def issuer(stack: Recorded) -> None:
     inputs = {"metadata": {"name": "own"}, "spec": {"selfSigned": {}}}
     made = stack.add(
@@ -58,6 +67,11 @@ MUTANTS: dict[str, Change] = {
     ],
     "controller-outlives-nodes": free_of_nodes,
     "controller-outlives-network": forget_network,
+    "controller-outlives-names": lambda stack: [
+        stack[key].forgets(ADDONS_AFTER[0]) for key in (CONTROLLER, CERT_MANAGER)
+    ],
+    "webhook-outlives-ingress": lambda stack: stack[CONTROLLER].forgets(PORT),
+    "ingress-outlives-subnets": forget_subnet,
     "service-before-webhook": mutator_without_order,
     "crd-before-object": issuer,
     "rights-before-use": lambda stack: stack[NODES].forgets(
@@ -110,6 +124,37 @@ def test_a_role_bound_by_pod_identity_is_kept_for_the_controller_too(dev):
     dev.add("aws:eks/podIdentityAssociation:PodIdentityAssociation", "late", inputs, like=SERVICE).waits_for()
     (finding,) = dev.of("controller-outlives-rights")
     assert "PodIdentityAssociation late" in finding.message
+
+
+def test_the_provider_that_a_role_trusts_is_kept_for_the_controller_too(dev):
+    dev["Role ingress-controller-role"].forgets("OpenIdConnectProvider irsa-provider")
+    (finding,) = dev.of("controller-outlives-rights")
+    assert "OpenIdConnectProvider irsa-provider" in finding.message, "without it nobody becomes the role"
+
+
+def test_what_nodes_may_send_is_kept_for_the_controller(dev):
+    dev[NODES].forgets("SecurityGroupEgressRule cluster-nodes-out")
+    (finding,) = dev.of("controller-outlives-network")
+    assert "SecurityGroupEgressRule cluster-nodes-out" in finding.message
+
+
+@pytest.mark.parametrize(("kind", "said"), [("Interface", True), ("Gateway", False)])
+def test_an_endpoint_of_aws_is_kept_for_the_controller(dev, kind, said):
+    inputs = {"vpcId": dev["Vpc network-vpc"].raw["id"], "vpcEndpointType": kind}
+    dev.add("aws:ec2/vpcEndpoint:VpcEndpoint", "sts", inputs, like="VpcEndpoint network-s3")
+    assert bool(dev.of("controller-outlives-network")) == said, "a controller without NAT reaches AWS by endpoints only"
+
+
+def test_a_second_rule_for_the_port_is_enough(dev):
+    inputs = dev[PORT].raw["inputs"]
+    dev.add("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", "second", inputs, like=PORT)
+    assert dev.of("webhook-outlives-ingress") == []
+
+
+def test_subnets_that_the_ingress_names_itself_are_not_guessed(dev):
+    forget_subnet(dev)
+    dev[INGRESS].set("metadata", "annotations", "alb.ingress.kubernetes.io/subnets", to="subnet-1")
+    assert dev.of("ingress-outlives-subnets") == []
 
 
 def test_another_release_makes_services_too(dev):
