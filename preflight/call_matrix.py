@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from preflight import lattice
 from preflight.calls import EVERYTHING, Caller, Verdict, judge
 from preflight.graph import Graph
 from preflight.identities import Identity, Way, table
-from preflight.lattice import Service
+from preflight.rules import vpc_lattice as lattice
 from preflight.rules.eks import Estate, fields
+from preflight.rules.vpc_lattice import Service
 from preflight.workloads import properties
 
 _FOREIGN_ACCOUNT = "444455556666"

@@ -17,8 +17,6 @@ from preflight.calls import Verdict
 from preflight.report import CallsFormat, machine
 from preflight.report.terminal import console
 
-_NAMED = 3
-"""Callers of one row that are named before the rest is only counted."""
 _STYLES = {"admitted": "green", "refused": "red", "undecided": "yellow"}
 
 
@@ -82,24 +80,23 @@ def show(matrix: Matrix, to: Console) -> None:
 
 
 def _alike(rows: Sequence[Row]) -> list[list[Row]]:
-    """Put together the accounts of which the same is to be said."""
+    """Put together the accounts that the same policies keep out everywhere; of most nobody thinks as a caller."""
     found: dict[object, list[Row]] = {}
     for row in rows:
-        said = tuple((verdict.judge, verdict.decision.reason) for verdict in row.verdicts)
-        found.setdefault((row.stranger and row.caller, said), []).append(row)
+        judges = tuple(verdict.judge for verdict in row.verdicts if verdict.word == "refused")
+        alone = row.stranger or len(judges) < len(row.verdicts)
+        found.setdefault(row.caller if alone else judges, []).append(row)
     return list(found.values())
 
 
 def _callers(rows: Sequence[Row]) -> Text:
-    names = [row.caller for row in rows]
-    more = len(names) - _NAMED
-    name = ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-    first = rows[0]
+    first, more = rows[0], len(rows) - 1
     if first.stranger:
-        return Text(name, style="dim")
-    signs = ", ".join(dict.fromkeys(row.role_arn.rpartition("/")[2] for row in rows[:_NAMED]))
-    pods = "" if any(row.pods for row in rows) else ", if they sign"
-    return Text.assemble((name, "bold"), (f"  as {signs}{pods}", "dim"))
+        return Text(first.caller, style="dim")
+    if more:
+        return Text.assemble((first.caller, "bold"), (f"  and {more} more with roles of their own", "dim"))
+    pods = "" if first.pods else ", if they sign"
+    return Text.assemble((first.caller, "bold"), (f"  as {first.role_arn.rpartition('/')[2]}{pods}", "dim"))
 
 
 def _cell(verdict: Verdict, reasons: dict[str, int]) -> Text:

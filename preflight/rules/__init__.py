@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 from preflight.finding import Finding
-from preflight.rules import cluster, gateway_api, hygiene, identity, ingress, kiam, kiam_certificates, order
+from preflight.rules import cluster, gateway_api, hygiene, identity, ingress, kiam, kiam_certificates, lattice, order
 from preflight.rules.rule import Rule, Stack
 
 RULES: dict[str, Rule] = {
     made.id: made
-    for topic in (identity, ingress, cluster, order, hygiene, kiam, kiam_certificates, gateway_api)
+    for topic in (identity, ingress, cluster, order, hygiene, kiam, kiam_certificates, lattice, gateway_api)
     for made in vars(topic).values()
     if isinstance(made, Rule)
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -83,9 +83,11 @@ class Registered:
 class Recorded:
     """A recorded stack in both modes, open to change: `stack["Ingress demo-ingress"].set(...)`."""
 
-    def __init__(self, preview: Recording, update: Recording) -> None:
+    def __init__(self, preview: Recording, update: Recording, others: Sequence[Recorded] = ()) -> None:
         self.preview = preview
         self.update = update
+        self.others = others
+        """Stacks that are judged together with it."""
 
     def copy(self) -> Recorded:
         return Recorded(copy.deepcopy(self.preview), copy.deepcopy(self.update))
@@ -124,9 +126,11 @@ class Recorded:
 
     def stack(self, as_of: date = AS_OF) -> Stack:
         """What the rules get."""
+        graphs = [Graph.of(one.update) for one in (self, *self.others)]
         return Stack(
             name=self.update["stack"],
-            graph=Graph.of(self.update),
+            graph=graphs[0],
+            system=Graph.together(graphs) if self.others else None,
             preview=Graph.of(self.preview),
             invokes=self.update["invokes"],
             outputs=self.update["outputs"],
@@ -162,6 +166,33 @@ def dev() -> Recorded:
 def prod() -> Recorded:
     """A copy of the production stack, recorded once."""
     return _recorded("prod").copy()
+
+
+@cache
+def _system() -> dict[str, Recorded]:
+    found: dict[str, list[Recording]] = {}
+    for recording in program.record(ROOT, ["mesh", "cluster1", "cluster2"]):
+        assert recording["error"] is None, recording["error"]
+        found.setdefault(recording["stack"], []).append(recording)
+    return {name: Recorded(*modes) for name, modes in found.items()}
+
+
+def _together(name: str) -> Recorded:
+    stacks = {each: recorded.copy() for each, recorded in _system().items()}
+    stacks[name].others = [recorded for each, recorded in stacks.items() if each != name]
+    return stacks[name]
+
+
+@pytest.fixture
+def mesh() -> Recorded:
+    """A copy of the mesh, judged together with its clusters; recorded once."""
+    return _together("mesh")
+
+
+@pytest.fixture
+def cluster1() -> Recorded:
+    """A copy of one cluster of the mesh, judged together with the rest; recorded once."""
+    return _together("cluster1")
 
 
 Change = Callable[[Recorded], object]

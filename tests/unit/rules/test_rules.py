@@ -15,7 +15,7 @@ from preflight.rules import RULES, check
 from preflight.rules.rule import Rule
 from tests.unit.rules.conftest import ENDPOINT, ROOT
 
-TOPICS = ("identity", "ingress", "cluster", "order", "hygiene", "kiam", "kiam_certificates", "gateway_api")
+TOPICS = ("identity", "ingress", "cluster", "order", "hygiene", "kiam", "kiam_certificates", "lattice", "gateway_api")
 
 
 def page():
