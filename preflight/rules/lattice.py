@@ -996,7 +996,7 @@ def sidecar_forbidden(stack: Stack) -> Iterator[Hit]:
     "pod-before-association",
     title="Pods can start before their account has its role",
     severity="error",
-    looks_at="Workloads of the program against the Pod Identity association of their account.",
+    looks_at="Workloads that are objects of the program, against the Pod Identity association of their account.",
     why="Credentials and region are injected when a pod is created; one that is older than the association never gets "
     "them.",
     source="https://docs.aws.amazon.com/eks/latest/userguide/pod-identities.html",
@@ -1010,7 +1010,8 @@ def pod_before_association(stack: Stack) -> Iterator[Hit]:
                 continue
             for workload in identity.workloads:
                 one = workload.resource
-                if one.package == "kubernetes" and not stack.graph.reaches(one.urn, way.wire.urn):
+                an_object = one.package == "kubernetes" and not workload.values_path
+                if an_object and not stack.graph.reaches(one.urn, way.wire.urn):
                     yield Hit(
                         resource=one,
                         message=f"{workload.label} does not wait for the association of {identity}.",

@@ -184,7 +184,10 @@ MUTANTS: dict[str, tuple[Change, set[str]]] = {
         lambda stack: stack[SHOP].set("metadata", "annotations", "iam.amazonaws.com/permited", to=".*"),
         set(),
     ),
-    "kiam-second-identity": (second_identity, {"trust-refused", "irsa-subject", "pod-identity-agent"}),
+    "kiam-second-identity": (
+        second_identity,
+        {"trust-refused", "irsa-subject", "pod-identity-agent", "pod-before-association"},
+    ),
     "kiam-session-bounds": (values("server", "sessionDuration", to="2h"), set()),
     "kiam-session-short": (
         both(default("server", "sessionDuration"), values("server", "extraArgs", "session-refresh", to="5m")),
