@@ -3,15 +3,35 @@
 from dataclasses import replace
 
 from preflight.finding import Finding
-from preflight.rules import cluster, gateway_api, hygiene, identity, ingress, kiam, kiam_certificates, lattice, order
+from preflight.rules import (
+    cluster,
+    gateway_api,
+    hardening,
+    hygiene,
+    identity,
+    ingress,
+    isolation,
+    kiam,
+    kiam_certificates,
+    lattice,
+    order,
+)
 from preflight.rules.rule import Rule, Stack
 
-RULES: dict[str, Rule] = {
-    made.id: made
-    for topic in (identity, ingress, cluster, order, hygiene, kiam, kiam_certificates, lattice, gateway_api)
-    for made in vars(topic).values()
-    if isinstance(made, Rule)
-}
+_TOPICS = (
+    identity,
+    ingress,
+    cluster,
+    hardening,
+    isolation,
+    order,
+    hygiene,
+    kiam,
+    kiam_certificates,
+    lattice,
+    gateway_api,
+)
+RULES: dict[str, Rule] = {made.id: made for topic in _TOPICS for made in vars(topic).values() if isinstance(made, Rule)}
 """Every rule by its id, topic by topic."""
 
 

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 from preflight.graph import Resource
 from preflight.kiam import first_steps
-from preflight.rules.eks import Estate, NodeGroup, estate, many
+from preflight.rules.eks import Estate, NodeGroup, estate, lasts, many
 from preflight.rules.rule import Hit, Stack, items, mapping, rule, text, value
 from preflight.workloads import at, properties, workloads
 
@@ -48,14 +48,15 @@ _ADDON_POLICIES = {
     "cluster-endpoint-open",
     title="The Kubernetes API is open to the world",
     severity="warning",
-    looks_at="Public access and its CIDR blocks of every cluster.",
+    looks_at="Public access and its CIDR blocks of every cluster. Where the program protects something from deletion, "
+    "lasting-endpoint-open speaks instead.",
     why="Anyone can reach the API server, and try credentials and its next vulnerability on it.",
     source=f"{_GUIDE}/cluster-endpoint.html",
     fix="Name the ranges that you come from, or switch public access off.",
 )
 def cluster_endpoint_open(stack: Stack) -> Iterator[Hit]:
     """The endpoint is private, or open to named ranges."""
-    for cluster in estate(stack).clusters:
+    for cluster in () if lasts(stack) else estate(stack).clusters:
         ranges = many(cluster.get("vpcConfig.publicAccessCidrs")) or ["0.0.0.0/0"]
         everywhere = [one for one in ranges if str(one).endswith("/0")]
         if cluster.get("vpcConfig.endpointPublicAccess") is not False and everywhere:

@@ -544,6 +544,12 @@ def system(stack: Stack) -> Estate:
     return estate(stack) if stack.system is None else _indexed(stack.system)
 
 
+def lasts(stack: Stack) -> bool:
+    """Whether somebody wants what the program makes to last: it protects something, in Pulumi or in EKS."""
+    resources = stack.graph.resources.values()
+    return any(one.protect is True or at(properties(one), "deletionProtection") is True for one in resources)
+
+
 def parsed(document: str) -> object:
     """JSON text as a value; None where it is not JSON."""
     try:

@@ -164,8 +164,14 @@ def dev() -> Recorded:
 
 @pytest.fixture
 def prod() -> Recorded:
-    """A copy of the production stack, recorded once."""
+    """A copy of the prod stack, recorded once."""
     return _recorded("prod").copy()
+
+
+@pytest.fixture
+def isolated() -> Recorded:
+    """A copy of the stack without a way out, recorded once."""
+    return _recorded("isolated").copy()
 
 
 @cache

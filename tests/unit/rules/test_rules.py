@@ -15,7 +15,19 @@ from preflight.rules import RULES, check
 from preflight.rules.rule import Rule
 from tests.unit.rules.conftest import ENDPOINT, ROOT
 
-TOPICS = ("identity", "ingress", "cluster", "order", "hygiene", "kiam", "kiam_certificates", "lattice", "gateway_api")
+TOPICS = (
+    "cluster",
+    "gateway_api",
+    "hardening",
+    "hygiene",
+    "identity",
+    "ingress",
+    "isolation",
+    "kiam",
+    "kiam_certificates",
+    "lattice",
+    "order",
+)
 
 
 def page():
