@@ -28,6 +28,8 @@ class Chart:
     """Custom kinds that its own templates use."""
     images: Callable[[Values], tuple[str, ...]] = lambda _values: ("quay.io/somebody/something",)
     """Where its pods' images come from."""
+    mounts: Callable[[Values], dict[str, tuple[str, ...]]] = lambda _values: {}
+    """Secrets that its pods mount and it does not make, each with the files that they read."""
     calls_itself: bool = False
     """Whether its installation ends with a call of its own webhook."""
 
@@ -68,6 +70,15 @@ _CERT_MANAGER_KINDS = {
 
 _EXTERNAL_DNS_KINDS = {("externaldns.k8s.io/v1alpha1", "DNSEndpoint"): True}
 
+
+def _kiam_files(values: Values) -> dict[str, tuple[str, ...]]:
+    return {
+        secret: tuple(_at(values, f"{part}.tlsCerts.{file}FileName", file) for file in ("ca", "cert", "key"))
+        for part in ("server", "agent")
+        if (secret := _at(values, f"{part}.tlsSecret", ""))
+    }
+
+
 CHARTS = {
     "aws-load-balancer-controller": Chart(
         kinds=lambda _: _CONTROLLER_KINDS,
@@ -97,7 +108,7 @@ CHARTS = {
         calls_itself=True,
     ),
     # Makes the accounts of its servers and agents itself, whatever the values say.
-    "kiam": Chart(),
+    "kiam": Chart(mounts=_kiam_files),
     "external-dns": Chart(
         kinds=lambda _: _EXTERNAL_DNS_KINDS,
         in_folder=True,

@@ -17,7 +17,7 @@ from pulumi.runtime.proto import provider_pb2, resource_pb2, resource_pb2_grpc
 
 from preflight import create_only
 
-from . import balancers, kinds_eks, names, network, sdk, wire
+from . import balancers, issuing, kinds_eks, names, network, sdk, wire
 from .charts import CHARTS, MANIFESTS
 from .provider import MESSAGE_SIZES, Found, HalfMadeError, Provider
 from .tokens import ENTRY, ENTRY_POLICY
@@ -311,6 +311,8 @@ class Kubernetes(Provider):
             SERVICE: self._find_endpoints,
             INGRESS: self._get_address,
             DEFINITION: self._define,
+            issuing.ISSUER: self._issue,
+            issuing.CERTIFICATE: self._issue,
         }
         return {**_seen(item), **happens.get(item.type, lambda _kube, _item: {})(kube, item)}
 
@@ -322,6 +324,10 @@ class Kubernetes(Provider):
             problems.append(f'serviceaccount "{account}" not found')
         known = [kind for _, kind in kube.definitions]
         problems += [f'no matches for kind "{kind}"' for kind in chart.needs(values) if kind not in known]
+        for secret, files in chart.mounts(values).items():
+            mounted = kube.find(issuing.SECRET, item.namespace, secret)
+            there = issuing.contents(mounted) if mounted else {}
+            problems += [f'secret "{secret}" has no {file}' for file in files if file not in there]
         if chart.calls_itself:
             for port in set(chart.webhooks(values).values()):
                 problems += self._webhook_problems(kube, port)
@@ -347,6 +353,14 @@ class Kubernetes(Provider):
             },
             "resourceNames": {},
         }
+
+    def _issue(self, kube: Kube, item: KubeObject) -> dict[str, Json]:
+        problems = list(issuing.problems(kube, item))
+        if problems and "pulumi.com/waitFor" in item.inputs["metadata"].get("annotations", {}):
+            raise _NotReadyError("; ".join(problems))
+        if item.type == issuing.CERTIFICATE and not problems:
+            issuing.write(kube, item)
+        return {}
 
     def _define(self, kube: Kube, item: KubeObject) -> dict[str, Json]:
         spec = item.inputs["spec"]
@@ -463,6 +477,8 @@ class Kubernetes(Provider):
                     for each in [*kube.of_type(":".join(("kubernetes", *definition)))]:
                         del kube.objects[each.type, each.namespace, each.name]
         del kube.objects[item.type, item.namespace, item.name]
+        if item.type == issuing.SECRET:
+            issuing.write_again(kube, item)
 
 
 def _definition(version: str, kind: str, address: str, *, namespaced: bool) -> dict[str, Json]:
