@@ -204,11 +204,20 @@ class Kiam:
         return self.resolve(self.server.flag("assume-role-arn")) if self.server else ""
 
     @cached_property
-    def namespaces(self) -> Mapping[str, Resource]:
-        """What the program makes or patches of its cluster's namespaces, by name; with the annotation first."""
+    def made_namespaces(self) -> Sequence[tuple[str, Resource]]:
+        """What the program makes or patches of its cluster's namespaces, each with its name; several may share one."""
         made = [one for one in self.graph.of_type(*_NAMESPACES) if self.covers(one)]
-        made.sort(key=lambda one: PERMITTED in _mapping(at(properties(one), "metadata", "annotations")))
-        return {text(properties(one), "metadata", "name") or one.name: one for one in made}
+        return [(text(properties(one), "metadata", "name") or one.name, one) for one in made]
+
+    @cached_property
+    def namespaces(self) -> Mapping[str, Resource]:
+        """The same by name; of several that with the annotation."""
+        return dict(
+            sorted(
+                self.made_namespaces,
+                key=lambda one: PERMITTED in _mapping(at(properties(one[1]), "metadata", "annotations")),
+            )
+        )
 
     def permitted(self, namespace: str) -> str | None:
         """The expression of a namespace, empty without one; None where the program does not make the namespace."""

@@ -1090,12 +1090,10 @@ def kiam_psp(stack: Stack) -> Iterator[Hit]:
 def kiam_pod_security(stack: Stack) -> Iterator[Hit]:
     """Kiam's namespace admits privileged pods."""
     for kiam in scene(stack).kiams:
-        for name in dict.fromkeys(part.namespace for part in kiam.parts):
-            made = kiam.namespaces.get(name)
-            level = (
-                text(at(properties(made), "metadata", "labels"), "pod-security.kubernetes.io/enforce") if made else ""
-            )
-            if made and level in {"baseline", "restricted"}:
+        own = {part.namespace for part in kiam.parts}
+        for name, made in kiam.made_namespaces:
+            level = text(at(properties(made), "metadata", "labels"), "pod-security.kubernetes.io/enforce")
+            if name in own and level in {"baseline", "restricted"}:
                 yield Hit(
                     resource=made,
                     message=f"Namespace {name} enforces pod security level {level}; allowed for Kiam: privileged.",

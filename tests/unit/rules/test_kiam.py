@@ -90,6 +90,16 @@ def fargate(stack: Recorded) -> None:
     stack.add("aws:eks/fargateProfile:FargateProfile", "shop", inputs, like="NodeGroup workers")
 
 
+def enforce(namespace: str) -> Change:
+    return lambda stack: stack[namespace].set("metadata", "labels", "pod-security.kubernetes.io/enforce", to="baseline")
+
+
+def enforced_and_patched(stack: Recorded) -> None:
+    enforce("Namespace kiam")(stack)
+    metadata = {"name": "kiam", "annotations": {"iam.amazonaws.com/permitted": f"({WANTED})"}}
+    stack.add("kubernetes:core/v1:NamespacePatch", "permitted", {"metadata": metadata}, like="Namespace kiam")
+
+
 def second_identity(stack: Recorded) -> None:
     inputs = {"clusterName": "main", "namespace": "shop", "serviceAccount": "default", "roleArn": f"{BASE}worker"}
     stack.add("aws:eks/podIdentityAssociation:PodIdentityAssociation", "shop", inputs, like=SERVER)
@@ -213,12 +223,7 @@ MUTANTS: dict[str, tuple[Change, set[str]]] = {
     "kiam-debug": (values("agent", "log", to={"level": "debug"}), set()),
     "kiam-routes-open": (values("agent", "allowRouteRegexp", to=".*"), set()),
     "kiam-psp": (values("psp", "create", to=True), set()),
-    "kiam-pod-security": (
-        lambda stack: stack["Namespace kiam"].set(
-            "metadata", "labels", "pod-security.kubernetes.io/enforce", to="baseline"
-        ),
-        set(),
-    ),
+    "kiam-pod-security": (enforce("Namespace kiam"), set()),
     "kiam-value-unread": (values("extraArgs", to={"base-role-arn": BASE}), set()),
     "kiam-secret-missing": (values("agent", "tlsSecret", to="kiam-tls"), set()),
     "kiam-secret-late": (lambda stack: stack[RELEASE].forgets("Secret kiam-agent-tls"), set()),
@@ -319,6 +324,7 @@ def test_files_in_values_have_the_names_that_the_chart_gives_them(good):
         (lambda stack: stack.remove("RolePolicy server-becomes-tester"), "kiam-own-policies"),
         (lambda stack: stack["NodeGroup servers"].set("nodeRoleArn", to=f"{BASE}worker"), "kiam-shared-nodes"),
         (lambda stack: stack[RELEASE].set("version", to="6.1.0"), "kiam-chart-old"),
+        (enforced_and_patched, "kiam-pod-security"),
         (permit("(?!.*admin).*"), "kiam-permitted-invalid"),
         (lambda stack: stack[RELEASE].set("name", to="agents"), "kiam-certificate-name"),
         (values("server", "extraEnv", to=[{"name": "LEVEL", "value": 8}]), "kiam-environment"),
