@@ -17,6 +17,7 @@ from components.custom_resources import custom_resources
 from components.external_dns import ExternalDns, ExternalDnsArgs
 from components.lattice_environment import INVOKE, Domain, LatticeTarget
 from components.pod_role import ROLE_HASH_ANNOTATION, AccountName, IdentitySettings, PodRole, PodRoleArgs
+from components.problem import Problem, ProblemsError
 from components.release import release
 from components.section import Label, Section, refuse
 from components.service_account import ServiceAccountRef, is_label
@@ -76,6 +77,16 @@ def _check_admitted(value: str) -> str:
     return value
 
 
+def _check_each_once(value: tuple[str, ...]) -> tuple[str, ...]:
+    if doubled := sorted({each for each in value if value.count(each) > 1}):
+        refuse(f"named twice: {', '.join(doubled)}", allowed="each once", change="drop one")
+    return value
+
+
+Admitted = Annotated[str, AfterValidator(_check_admitted)]
+"""A namespace of a cluster as `cluster/namespace`."""
+
+
 class LatticeServiceSettings(Section):
     """One entry of `latticeGateway.services`: an application, the name that it answers to, and who may call it."""
 
@@ -84,9 +95,11 @@ class LatticeServiceSettings(Section):
         description=f"Its image, which answers HTTP on port {APPLICATION_PORT} as user and group 1000."
     )
     hostname: str | None = Field(default=None, description="Its name; <service>.<domain> where left out.")
-    admits: Annotated[tuple[Annotated[str, AfterValidator(_check_admitted)], ...], Field(min_length=1)] = Field(
-        description="Who may call it, as `cluster/namespace`."
-    )
+    admits: Annotated[
+        tuple[Annotated[str, AfterValidator(_check_admitted)], ...],
+        Field(min_length=1),
+        AfterValidator(_check_each_once),
+    ] = Field(description="Who may call it, as `cluster/namespace`.")
 
 
 class LatticeGatewaySettings(Section):
@@ -99,7 +112,7 @@ class LatticeGatewaySettings(Section):
     )
     domain: Domain = Field(description="Domain of the mesh.")
     peers: tuple[str, ...] = Field(default=(), description="The other clusters of the mesh, by physical name.")
-    callers: tuple[AccountName, ...] = Field(
+    callers: Annotated[tuple[AccountName, ...], AfterValidator(_check_each_once)] = Field(
         default=(), description="Accounts whose pods call through the mesh, as `namespace/account`."
     )
     images: InjectionSettings = Field(description="What is put beside applications so that their calls are signed.")
@@ -206,11 +219,13 @@ class LatticeGateway(pulumi.ComponentResource):
                 custom_timeouts=timeouts,
             )
 
-        def namespace(namespace_name: str, labels: Mapping[str, str] | None = None) -> kubernetes.core.v1.Namespace:
+        def namespace(
+            namespace_name: str, *wait_for: pulumi.Resource, labels: Mapping[str, str] | None = None
+        ) -> kubernetes.core.v1.Namespace:
             return kubernetes.core.v1.Namespace(
                 f"{name}-{namespace_name}",
                 metadata=kubernetes.meta.v1.ObjectMetaArgs(name=namespace_name, labels=labels),
-                opts=in_cluster(*cluster.ready),
+                opts=in_cluster(*wait_for),
             )
 
         zone = aws.route53.ZoneAssociation(f"{name}-zone", zone_id=environment.zone_id, vpc_id=args.vpc_id, opts=in_aws)
@@ -289,7 +304,8 @@ class LatticeGateway(pulumi.ComponentResource):
             spec={"gatewayClassName": GATEWAY_CLASS, "listeners": _listeners(environment.certificate_arn)},
             opts=in_cluster(gateway_class),
         )
-        namespaces = {each: namespace(each, ATTACHMENT_LABELS) for each in settings.namespaces}
+        # With nodes for as long as they stand: others run pods in them too, which would never end without.
+        namespaces = {each: namespace(each, *cluster.ready, labels=ATTACHMENT_LABELS) for each in settings.namespaces}
 
         for service_name, service in settings.services.items():
             metadata = kubernetes.meta.v1.ObjectMetaArgs(
@@ -327,7 +343,7 @@ class LatticeGateway(pulumi.ComponentResource):
                         "namespace": service.namespace,
                     },
                     "policy": pulumi.Output.from_input(environment.client_role_arn).apply(
-                        lambda arn, admits=service.admits: service_policy(arn, admits)
+                        lambda arn, service_name=service_name: service_policy(settings, service_name, arn)
                     ),
                 },
                 opts=in_cluster(gateway),
@@ -433,20 +449,17 @@ class LatticeGateway(pulumi.ComponentResource):
         return [policy]
 
 
-def service_policy(client_role_arn: str, admits: Sequence[str]) -> str:
+def service_policy(settings: LatticeGatewaySettings, service: str, client_role_arn: str) -> str:
     """Whom a service admits, as the JSON of its auth policy.
 
     The tags of the session say from which cluster and namespace a call comes. Whoever may tag sessions of any role
     could claim the same, so the role is named too, and its trust leaves tagging to EKS.
 
-    Args:
-        client_role_arn: the role of all callers.
-        admits: as `cluster/namespace`.
-
     Raises:
-        ValueError: it is longer than Lattice takes.
+        ProblemsError: it is longer than Lattice takes.
     """
     partition, account = client_role_arn.split(":")[1], client_role_arn.split(":")[4]
+    admits = settings.services[service].admits
     text = policy_text(
         [
             {
@@ -466,9 +479,17 @@ def service_policy(client_role_arn: str, admits: Sequence[str]) -> str:
         ]
     )
     if len(text) > LONGEST_AUTH_POLICY:
-        raise ValueError(
-            f"an auth policy of {len(text)} characters for {len(admits)} namespaces; allowed: {LONGEST_AUTH_POLICY}; "
-            "let callers share a namespace, or split the service"
+        raise ProblemsError(
+            f"Service {service} cannot be kept closed.",
+            [
+                Problem(
+                    path=f"latticeGateway.services.{service}.admits",
+                    what=f"an auth policy of {len(text)} characters",
+                    value=f"{len(admits)} namespaces",
+                    allowed=f"{LONGEST_AUTH_POLICY} characters",
+                    change="let callers share a namespace, or make two services of it",
+                )
+            ],
         )
     return text
 

@@ -10,7 +10,7 @@ import pulumi
 from pydantic import ValidationError
 
 from components.lattice_environment import OUTPUT, Client, LatticeEnvironment, LatticeEnvironmentOutputs, LatticeTarget
-from components.lattice_gateway import LatticeGatewaySettings, service_policy
+from components.lattice_gateway import LatticeGatewaySettings
 from components.problem import Problem, ProblemsError
 
 _PATH = "latticeGateway"
@@ -51,7 +51,7 @@ def referenced_environment(settings: LatticeGatewaySettings, *, cluster_name: st
     reference = pulumi.StackReference(name)
 
     def checked(handed_out: Any) -> LatticeEnvironmentOutputs:
-        problems, found = _parsed(name, handed_out)
+        problems, found = parsed(name, handed_out)
         if found is not None:
             problems += misfits(
                 settings,
@@ -61,7 +61,6 @@ def referenced_environment(settings: LatticeGatewaySettings, *, cluster_name: st
                 of_region=found.region,
                 clients=found.clients,
             )
-            problems += _too_long(settings, found.client_role_arn)
         if problems or found is None:
             raise ProblemsError(f"Stack {pulumi.get_stack()} does not fit to its mesh, stack {name}.", problems)
         return found
@@ -78,7 +77,7 @@ def referenced_environment(settings: LatticeGatewaySettings, *, cluster_name: st
     )
 
 
-def _parsed(stack: str, handed_out: object) -> tuple[list[Problem], LatticeEnvironmentOutputs | None]:
+def parsed(stack: str, handed_out: object) -> tuple[list[Problem], LatticeEnvironmentOutputs | None]:
     """What a stack hands out as an environment, or what is missing or wrong in it."""
     where = f"{_PATH}.environment"
     if not isinstance(handed_out, Mapping):
@@ -165,18 +164,3 @@ def misfits(
                     allowed=", ".join(groups),
                     change="correct it, or add a caller of that namespace to latticeEnvironment.clients",
                 )
-
-
-def _too_long(settings: LatticeGatewaySettings, client_role_arn: str) -> Iterator[Problem]:
-    for name, service in settings.services.items():
-        try:
-            service_policy(client_role_arn, service.admits)
-        except ValueError as problem:
-            what, allowed, change = str(problem).split("; ", 2)
-            yield Problem(
-                path=f"{_PATH}.services.{name}.admits",
-                what=what,
-                value=f"{len(service.admits)} namespaces",
-                allowed=allowed.removeprefix("allowed: "),
-                change=change,
-            )
