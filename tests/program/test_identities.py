@@ -79,6 +79,8 @@ class Declared:
 def declarations(directory: Path, stack: str) -> list[Declared]:
     """All of a stack, as its file and our components say, with the trust that the program gives them."""
     settings = check_settings(stack_values(directory / f"Pulumi.{stack}.yaml"), stack=stack)
+    if settings.cluster is None:
+        return []
     graph = Graph.of(record(directory, [stack], ["update"])[0])
     (cluster,) = graph.of_type("eks:index:Cluster")
     (registered,) = graph.of_type("aws:iam/openIdConnectProvider:OpenIdConnectProvider")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from components.versions import EXTERNAL_DNS
 from preflight.cli import app
 from preflight.errors import BadInputError
 from preflight.grants import digest, normal_form
@@ -270,9 +271,8 @@ def test_the_list_has_parameters_sources_and_managed_policies() -> None:
     assert "hostedZoneArns (the ARN of a Route 53 hosted zone)" in blocks["external-dns"], "parameters have their kind"
     assert "kmsKeyArns (optional, " in blocks["aws-ebs-csi-driver"], "it is said what may be left out"
     assert "AmazonEBSCSIDriverPolicyV2" in blocks["aws-ebs-csi-driver"], "managed policies are named"
-    assert "https://raw.githubusercontent.com/kubernetes-sigs/external-dns/v0.22.0/" in blocks["external-dns"], (
-        "the source is named with its version"
-    )
+    source = f"https://raw.githubusercontent.com/kubernetes-sigs/external-dns/{EXTERNAL_DNS.app_version}/"
+    assert source in blocks["external-dns"], "the source is that of the version which the chart installs"
 
 
 def test_a_managed_policy_is_reported_and_not_downloaded(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def product(repository: Repository) -> Repository:
     """The repository with this very program in it, one minor version and one controller behind."""
     for name in PROGRAM:
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, repository.folder / name)
-    repository.edit('kubernetesVersion: "1.35"', 'kubernetesVersion: "1.34"', "Pulumi.dev.yaml")
+    repository.edit('kubernetesVersion: "1.35"', 'kubernetesVersion: "1.34"\n    applyCrds: true', "Pulumi.dev.yaml")
     repository.edit(
         "certManager: {}", 'certManager: {}\n    loadBalancerController: {version: "3.4.3"}', "Pulumi.dev.yaml"
     )
