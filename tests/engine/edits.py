@@ -5,17 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from components.versions import AWS_LOAD_BALANCER_CONTROLLER
-
 from .harness import Deployment
 
 CHART_VERSIONS = "components/versions.py"
 CONTROLLER_POLICY = "iam_policies/aws-load-balancer-controller.json"
-DEFINITIONS = {
-    "CustomResourceDefinition ingress-aws-load-balancer-controller-"
-    f"{'gateway-crds' if each.endswith('gateway.k8s.aws') else 'crds'}:{each}"
-    for each in AWS_LOAD_BALANCER_CONTROLLER.crds
-}
 
 
 @dataclass(frozen=True)
@@ -130,7 +123,7 @@ PULL_REQUESTS = {
             Edit(
                 "change a chart's version",
                 _chart_version,
-                {"update": {"Release ingress-aws-load-balancer-controller", *DEFINITIONS}},
+                {"update": {"Release ingress-aws-load-balancer-controller"}},
             ),
             Edit(
                 "go to the next Kubernetes minor",
