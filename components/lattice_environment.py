@@ -160,6 +160,8 @@ class LatticeTarget:
     client_role_arn: pulumi.Input[str]
     service_network_arn: pulumi.Input[str]
     service_network_name: pulumi.Input[str]
+    ready: Sequence[pulumi.Resource] = ()
+    """What callers have to find: their role's rights and the network's policy. Of another stack they are there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,7 +273,7 @@ class LatticeEnvironment(pulumi.ComponentResource):
             assume_role_policy=_client_trust(settings.clients),
             opts=child,
         )
-        aws.iam.RolePolicy(
+        rights = aws.iam.RolePolicy(
             f"{name}-client",
             role=role.name,
             policy=authority.arn.apply(_client_rights),
@@ -281,7 +283,7 @@ class LatticeEnvironment(pulumi.ComponentResource):
         network = aws.vpclattice.ServiceNetwork(
             f"{name}-network", name=settings.service_network, auth_type="AWS_IAM", opts=child
         )
-        aws.vpclattice.AuthPolicy(
+        policy = aws.vpclattice.AuthPolicy(
             f"{name}-network",
             resource_identifier=network.arn,
             policy=role.arn.apply(network_policy),
@@ -297,6 +299,7 @@ class LatticeEnvironment(pulumi.ComponentResource):
             client_role_arn=role.arn,
             service_network_arn=network.arn,
             service_network_name=settings.service_network,
+            ready=[rights, policy],
         )
         self.outputs = pulumi.Output.all(
             region=args.region,

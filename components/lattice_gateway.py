@@ -258,7 +258,9 @@ class LatticeGateway(pulumi.ComponentResource):
                 namespace=account.namespace,
                 service_account=account.name,
                 role_arn=environment.client_role_arn,
-                opts=pulumi.ResourceOptions(parent=self, provider=cluster.aws_provider, depends_on=list(cluster.ready)),
+                opts=pulumi.ResourceOptions(
+                    parent=self, provider=cluster.aws_provider, depends_on=[*cluster.ready, *environment.ready]
+                ),
             )
             for account in settings.caller_accounts
         ]
