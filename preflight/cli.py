@@ -156,6 +156,26 @@ def diff(
 
 
 @app.command()
+def cost(
+    context: typer.Context,
+    stacks: Stacks = None,
+    form: Annotated[CallsFormat, typer.Option("--format", help="What to write.")] = "text",
+    as_of: AsOf = None,
+) -> None:
+    """Show what a stack costs a month by list price, as far as that can be known before."""
+    with program.start(context.obj, stacks or (), modes=("update",)) as running:
+        from preflight import cost as bill
+        from preflight.graph import Graph
+        from preflight.report import bill as report
+
+        found = [
+            bill.estimate(stack, Graph.of(recordings[-1]), _day(as_of))
+            for stack, recordings in running.checked().items()
+        ]
+    report.publish(found, form)
+
+
+@app.command()
 def rights(
     context: typer.Context,
     stacks: Stacks = None,

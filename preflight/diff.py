@@ -15,8 +15,9 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
-from preflight import check, create_only, order, program, upgrades, worktree
+from preflight import check, cost, create_only, order, program, upgrades, worktree
 from preflight.changes import ABSENT, Change, changes
+from preflight.cost import CostChange
 from preflight.errors import BadInputError, ProgramFailedError
 from preflight.finding import SEVERITIES, Finding
 from preflight.graph import UNKNOWN, Graph, Resource, Secret, decode, reveal
@@ -114,6 +115,8 @@ class StackDiff:
     outputs: tuple[Change, ...]
     waves: tuple[tuple[str, ...], ...]
     """In which order the update gets to what differs: URNs, each wave after the one before, deletions last."""
+    cost: CostChange | None = None
+    """What it adds to the bill; None where that stays the same."""
 
     @property
     def same(self) -> bool:
@@ -183,7 +186,13 @@ def run(directory: Path, ref: str, asked: Sequence[str], as_of: date) -> Diff:
     return Diff(
         project=here.project,
         commit=commit,
-        stacks=tuple(stack_diff(before.recordings.get(stack), now.recordings[stack]) for stack in now.recordings),
+        stacks=tuple(
+            replace(
+                stack_diff(before.recordings.get(stack), recording),
+                cost=cost_change(before.recordings.get(stack), recording, as_of),
+            )
+            for stack, recording in now.recordings.items()
+        ),
         only_here=tuple(sorted(mine - theirs)),
         only_there=tuple(sorted(theirs - mine)),
         found=tuple(sorted((*come, *steps), key=_order)),
@@ -271,6 +280,15 @@ def _waves(old: Graph, new: Graph, resources: Sequence[ResourceChange]) -> Itera
 def _only_groups(resource: Resource) -> bool:
     """Whether it is a component of the program, which nobody has to make anywhere."""
     return not (resource.custom or resource.remote)
+
+
+def cost_change(before: Recording | None, after: Recording, as_of: date) -> CostChange | None:
+    """Return what an edit adds to a stack's bill; None is a stack that costs nothing yet."""
+    bills = [
+        cost.estimate(recording["stack"], Graph.of(recording), as_of) if recording else None
+        for recording in (before, after)
+    ]
+    return cost.compare(bills[0], bills[1]) if bills[1] else None
 
 
 # ---- resources -------------------------------------------------------------------------------------------------------

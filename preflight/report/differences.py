@@ -17,7 +17,7 @@ from preflight.changes import ABSENT, Change
 from preflight.diff import KINDS, Diff, ResourceChange, RightsChange, StackDiff
 from preflight.finding import Finding
 from preflight.graph import UNKNOWN, Secret
-from preflight.report import DiffFormat, machine, write
+from preflight.report import DiffFormat, bill, machine, write
 from preflight.report.markdown import escaped, fit, folded
 from preflight.report.merged import counted
 from preflight.report.terminal import WIDTH, console
@@ -73,7 +73,9 @@ class Part:
 
 def _headline(diff: Diff, stack: StackDiff) -> str:
     if stack.stack in diff.only_here:
-        return f"{stack.stack}: only here, {diff.commit} has no such stack; {len(stack.resources)} resources are new"
+        new = f"{len(stack.resources)} resources are new"
+        costs = f", {bill.headline(stack.cost)}, {bill.priced()}" if stack.cost else ""
+        return f"{stack.stack}: only here, {diff.commit} has no such stack; {new}{costs}"
     if stack.same:
         return f"{stack.stack}: nothing changed against {diff.commit}"
     counts = Counter(one.kind for one in stack.resources)
@@ -93,6 +95,12 @@ def parts(stack: StackDiff) -> Iterator[Part]:
         part = Part("In this order")
         for number, wave in enumerate(stack.waves, 1):
             part.add(0, "", f"{number}. " + ", ".join(_called(urn) for urn in wave))
+        yield part
+    if stack.cost:
+        part = Part(f"Cost, {bill.priced()}")
+        part.add(0, "", bill.headline(stack.cost))
+        for sign, line in bill.lines(stack.cost):
+            part.add(1, cast("Sign", sign), line)
         yield part
     if stack.newly or stack.no_longer:
         part = Part("Who can become whom")
@@ -329,6 +337,7 @@ def of_stack(stack: StackDiff) -> dict[str, Any]:
         "noLonger": [asdict(one) for one in stack.no_longer],
         "outputs": [_of_change(change) for change in stack.outputs],
         "waves": [list(wave) for wave in stack.waves],
+        "cost": bill.of_change(stack.cost) if stack.cost else None,
     }
 
 

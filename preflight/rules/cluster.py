@@ -16,7 +16,7 @@ _PRACTICES = "https://docs.aws.amazon.com/eks/latest/best-practices"
 
 # Until when EKS supports a Kubernetes version: standard, extended. Read on 2026-11-22 at
 # https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html#kubernetes-release-calendar
-_SUPPORT = {
+SUPPORT = {
     "1.28": (date(2024, 11, 26), date(2025, 11, 26)),
     "1.29": (date(2025, 3, 23), date(2026, 3, 23)),
     "1.30": (date(2025, 7, 23), date(2026, 7, 23)),
@@ -160,11 +160,11 @@ def _minor(version: str) -> tuple[int, ...]:
 )
 def kubernetes_version_gone(stack: Stack) -> Iterator[Hit]:
     """The version is one that EKS still offers."""
-    oldest, newest = min(_SUPPORT, key=_minor), max(_SUPPORT, key=_minor)
+    oldest, newest = min(SUPPORT, key=_minor), max(SUPPORT, key=_minor)
     for cluster in estate(stack).clusters:
         version = str(cluster.get("version") or "")
-        if version in _SUPPORT:
-            _, ended = _SUPPORT[version]
+        if version in SUPPORT:
+            _, ended = SUPPORT[version]
             if stack.as_of <= ended:
                 continue
             said = f"whose extended support ended on {ended}"
@@ -192,7 +192,7 @@ def kubernetes_version_ending(stack: Stack) -> Iterator[Hit]:
     """Standard support lasts for another 90 days."""
     for cluster in estate(stack).clusters:
         version = str(cluster.get("version") or "")
-        standard, extended = _SUPPORT.get(version, (date.max, date.max))
+        standard, extended = SUPPORT.get(version, (date.max, date.max))
         if stack.as_of + _AHEAD > standard and stack.as_of <= extended:
             verb = "ends" if stack.as_of <= standard else "ended"
             yield Hit(

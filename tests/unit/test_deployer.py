@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
+import subprocess
+import sys
 import warnings
 from functools import cache
 from pathlib import Path
@@ -375,3 +379,24 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
 
     assert isinstance(result.exception, BadInputError)
     assert "allowed: a file in a folder that is there" in str(result.exception)
+
+
+def test_the_commands_in_the_docs_hand_iam_policies_that_it_takes(tmp_path):
+    page = (ROOT / "docs" / "cost-and-rights.md").read_text(encoding="utf-8")
+    commands = page.split("## Rights\n\n```sh\n")[1].split("```")[0]
+    stand_in = tmp_path / "aws"
+    stand_in.write_text('#!/bin/sh\necho "$2 $4"; cat "${6#file://}"\n', encoding="utf-8")
+    stand_in.chmod(0o755)
+    preflight = f"{shlex.quote(sys.executable)} -m preflight -C {shlex.quote(str(ROOT))}"
+
+    told = subprocess.run(  # noqa: S603 our own page
+        ["bash", "-eu", "-c", commands.replace(".venv/bin/preflight", preflight)],  # noqa: S607 whichever bash there is
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    for number, document in enumerate(of_stack("dev").documents, 1):
+        assert f"create-policy pulumi-dev-{number}\n{json.dumps(document, indent=2)}" in told
