@@ -81,7 +81,7 @@ _COVERED = {
     "aws:vpclattice/serviceNetworkServiceAssociation:ServiceNetworkServiceAssociation",
     "aws:vpclattice/serviceNetworkVpcAssociation:ServiceNetworkVpcAssociation",
 }
-_FREE_SERVICES = ("aws:iam/",)
+_FREE_SERVICES = ("aws:iam/", "aws:s3/bucket")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -435,6 +435,8 @@ class _Sum:
         if self._made(*_LOGS):
             self._use("logs taken in", "logs_gb", "a GB")
             self._use("logs kept", "logs_stored_gb_month", "a GB")
+        if self._made("aws:s3/bucket:Bucket"):
+            self._use("objects in buckets", "s3_gb_month", "a GB")
 
 
 def _version(cluster: Cluster) -> str:

@@ -27,8 +27,10 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 
 _STEPS = ("create", "read", "update", "delete")
 _GLOBAL = ("iam", "route53")
+_WAYS = ("", "*/")
 _ROLE = "aws:iam/role:Role"
 _POLICY = "aws:iam/policy:Policy"
+_BUCKET = "aws:s3/bucket:Bucket"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,12 +171,12 @@ class _Places:
         return found
 
     def behind(self, resource: Resource, key: str) -> list[str]:
-        """Return the ARNs of the roles or policies that an input names."""
+        """Return the ARNs of the roles, policies or buckets that an input names."""
         value = reveal(resource.inputs.get(key))
         given = cast("list[object]", value if isinstance(value, list) else [value] if value else [])
         urns = resource.property_dependencies.get(key, ())
         targets = [self._graph.resources[urn] for urn in urns if urn in self._graph.resources]
-        targets = [one for one in targets if one.type in (_ROLE, _POLICY)]
+        targets = [one for one in targets if one.type in (_ROLE, _POLICY, _BUCKET)]
         # A preview knows the name that Pulumi would make up this time; it is none to count on.
         made = {one.id for one in targets} | {one.outputs.get(name) for one in targets for name in ("arn", "name")}
         found = [arn for one in targets for arn in self.arns(one)]
@@ -183,9 +185,11 @@ class _Places:
                 continue
             if isinstance(one, str) and one.startswith("arn:"):
                 found.append(one)
-            else:  # a role is named without its path
-                ways = [f"role/{way}{one}" for way in ("", "*/")] if isinstance(one, str) else ["role/*"]
-                found += [self.of(resource).arn(f"arn:{{partition}}:iam::{{account}}:{way}", {}) for way in ways]
+            else:
+                name = one if isinstance(one, str) else "*"
+                # A role is named without its path.
+                ways = [f"s3:::{name}"] if key == "bucket" else [f"iam::{{account}}:role/{way}{name}" for way in _WAYS]
+                found += [self.of(resource).arn(f"arn:{{partition}}:{way}", {}) for way in ways]
         return found
 
 
