@@ -134,7 +134,7 @@ class Account:
                 why = "AWS throttles; ask again later, or with AWS_MAX_ATTEMPTS=10"
             else:
                 why = f"AWS answers {code}"
-        except errors.HTTPClientError:
+        except (errors.HTTPClientError, errors.ConnectionError):
             why = f"nothing answers for it in {self.region}"
         except errors.ResponseParserError:
             why = "the answer is not one of AWS; is there a proxy on the way?"
@@ -168,7 +168,7 @@ def connect(region: str, tell: Callable[[str], None]) -> Account:
     except errors.ClientError as problem:
         code = problem.response["Error"]["Code"]
         raise _off(session, region, tell) if code in _STRANGE else _unusable(code) from None
-    except errors.HTTPClientError as problem:
+    except (errors.HTTPClientError, errors.ConnectionError) as problem:
         known = region in session.get_available_regions("eks")
         raise NoAnswerError(
             "AWS cannot be reached.\n"

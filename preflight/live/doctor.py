@@ -14,7 +14,7 @@ from rich.markup import escape
 from preflight import program
 from preflight.graph import Graph
 from preflight.identities import Identity, table
-from preflight.live import identity, ingress, network, screen
+from preflight.live import deploying, identity, ingress, network, screen
 from preflight.live.asking import Account, Answer, Gap, UnansweredError, connect, tags
 from preflight.live.identity import Examined
 from preflight.live.kubernetes import Api
@@ -53,25 +53,30 @@ class Examination:
 
 def run(directory: Path, stack: str) -> list[Examination]:
     """Examine each cluster of a stack. Raises BadInputError, ProgramFailedError, NoAnswerError."""
-    with program.start(directory, [stack], modes=("update",)) as running:
-        recording = running.checked()[stack][-1]
+    with program.start(directory, [stack]) as running:
+        preview, update = running.checked()[stack]
     with screen.telling() as tell:
-        return examine(recording, tell)
+        return examine(preview, update, tell)
 
 
-def examine(recording: Recording, tell: Callable[[str], None]) -> list[Examination]:
-    """Examine each cluster of the recording of an update. Raises BadInputError, NoAnswerError."""
-    estate = Estate(Graph.of(recording))
+def examine(preview: Recording, update: Recording, tell: Callable[[str], None]) -> list[Examination]:
+    """Examine each cluster of a stack's recordings. Raises BadInputError, NoAnswerError."""
+    estate = Estate(Graph.of(update))
     found: list[Examination] = []
-    for place, cluster in places(recording, estate):
+    for place, cluster in places(update, estate):
         account = connect(place.region, tell)
-        verdicts = list(_examined(account, place, cluster, estate, tell))
+        verdicts = list(_examined(account, place, cluster, estate, preview, tell))
         found.append(Examination(place=place, account=account.id, verdicts=verdicts, unanswered=list(account.gaps)))
     return found
 
 
 def _examined(
-    account: Account, place: Place, cluster: Cluster, estate: Estate, tell: Callable[[str], None]
+    account: Account,
+    place: Place,
+    cluster: Cluster,
+    estate: Estate,
+    preview: Recording,
+    tell: Callable[[str], None],
 ) -> Iterator[Verdict]:
     who = f"{account.id} as {account.caller}, {account.region}"
     if place.accounts and account.id not in place.accounts:
@@ -82,6 +87,7 @@ def _examined(
         )
         return
     yield Verdict(about="account", link="account", status="ok", text=who)
+    yield deploying.rights(account, preview)
     yield from _tried("account", "zones", lambda: [network.zones(account, estate, cluster)])
     try:
         own = [instance for instance, _, _ in nodes(account, place.cluster)]

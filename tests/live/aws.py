@@ -1,7 +1,8 @@
 """AWS over HTTP: moto's own server, with a small stand-in before it for what moto lacks or does not mind.
 
 The stand-in answers, because moto has no such call: eks ListPodIdentityAssociations and
-DescribePodIdentityAssociation; servicequotas GetServiceQuota beyond VPC; vpc-lattice ListTargets, DeregisterTargets,
+DescribePodIdentityAssociation; iam SimulatePrincipalPolicy; servicequotas GetServiceQuota beyond VPC;
+vpc-lattice ListTargets, DeregisterTargets,
 DeleteService, DeleteTargetGroup, DeleteServiceNetworkServiceAssociation, DeleteServiceNetworkVpcAssociation; pages of
 DescribeVolumes, which moto answers in one.
 It completes eks DescribeCluster with what moto leaves out: VPC, security group, endpoint and certificate,
@@ -57,16 +58,19 @@ class Aws:
     cluster: dict[str, Any] = field(default_factory=dict)
     """What is laid over moto's cluster, `resourcesVpcConfig` key by key."""
     quotas: dict[str, float] = field(default_factory=dict)
+    denied: set[str] = field(default_factory=set)
+    """Actions that the simulator says nobody may."""
+    simulated: list[dict[str, str]] = field(default_factory=list)
+    """What the simulator was asked."""
     targets: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Of Lattice target groups by id."""
     calls: list[str] = field(default_factory=list)
 
     def reset(self) -> None:
-        """Forget everything, moto's things included."""
+        """Forget all that is in the account."""
         BackendDict.reset()
-        for kept in (self.refused, self.answers, self.associations, self.cluster, self.targets, self.calls):
+        for kept in (self.associations, self.cluster, self.targets):
             kept.clear()
-        self.quotas.clear()
 
 
 class StandIn:
@@ -106,6 +110,8 @@ class StandIn:
                 return error(call, *self.aws.refused[key])
             if key in self.aws.answers and (answer := self.aws.answers[key](call)):
                 return answer
+        if call.operation == "SimulatePrincipalPolicy":
+            return self.simulation(call)
         known = {"eks": self.eks, "vpc-lattice": self.lattice, "servicequotas": self.quota}
         if call.service in known:
             return known[call.service](call)
@@ -129,6 +135,18 @@ class StandIn:
             found = [one for one in known.values() if wanted.items() <= one.items()]
             return 200, {"associations": found}
         return None
+
+    def simulation(self, call: Call) -> Answer:
+        self.aws.simulated.append(call.values)
+        asked = [value for key, value in call.values.items() if key.startswith("ActionNames.member.")]
+        results = "".join(
+            f"<member><EvalActionName>{action}</EvalActionName><EvalResourceName>*</EvalResourceName>"
+            f"<EvalDecision>{'implicitDeny' if action in self.aws.denied else 'allowed'}</EvalDecision></member>"
+            for action in asked
+        )
+        answer = "SimulatePrincipalPolicy"
+        result = f"<EvaluationResults>{results}</EvaluationResults><IsTruncated>false</IsTruncated>"
+        return 200, f"<{answer}Response><{answer}Result>{result}</{answer}Result></{answer}Response>"
 
     def quota(self, call: Call) -> Answer:
         code = call.values["QuotaCode"]

@@ -41,9 +41,9 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_MAX_ATTEMPTS": "1",
     }
-    [recording] = program.record(ROOT, ["dev"], modes=("update",))
-    assert recording["error"] is None, recording["error"]
-    yield World(account, cluster, recording)
+    preview, update = program.record(ROOT, ["dev"])
+    assert update["error"] is None, update["error"]
+    yield World(account, cluster, preview, update)
     os.environ.clear()
     os.environ.update(before)
     for stop in stops:
@@ -59,5 +59,11 @@ def empty(servers: World) -> World:
 
 @pytest.fixture
 def deployed(servers: World) -> World:
-    """The account with the dev stack in it."""
+    """The account with the dev stack in it, for a test to change."""
     return servers.deploy()
+
+
+@pytest.fixture
+def standing(servers: World) -> World:
+    """The same for a test that leaves everything in it as it found it."""
+    return servers.stand()

@@ -20,19 +20,6 @@ CLASS = "/apis/networking.k8s.io/v1/ingressclasses/alb"
 DEPLOYMENT = "/apis/apps/v1/namespaces/kube-system/deployments/aws-load-balancer-controller"
 
 
-@pytest.fixture(scope="module")
-def made(servers):
-    """The stack, made once; every test leaves it as it found it, and the last ones look whether that is so."""
-    return servers.deploy()
-
-
-@pytest.fixture
-def standing(made):
-    """The stack with an address at its Ingress."""
-    made.addressed("k8s-demo-demo.elb.amazonaws.com")
-    return made
-
-
 @contextmanager
 def names_off(world) -> Iterator[None]:
     ec2, vpc = world.client("ec2"), world.ids["vpc"]
@@ -402,16 +389,16 @@ def test_every_break_was_mended(standing):
     assert {one.status for one in standing.doctor().verdicts} == {"ok"}, "a test left something broken behind"
 
 
-def test_a_cluster_without_nodes_has_nothing_that_could_answer_a_webhook(standing):
-    ec2 = standing.client("ec2")
+def test_a_cluster_without_nodes_has_nothing_that_could_answer_a_webhook(deployed):
+    ec2 = deployed.client("ec2")
     found = ec2.describe_instances()["Reservations"]
     ec2.terminate_instances(InstanceIds=[one["InstanceId"] for each in found for one in each["Instances"]])
-    [broken] = [one for one in standing.doctor().verdicts if one.status == "broken"]
+    [broken] = [one for one in deployed.doctor().verdicts if one.status == "broken"]
     assert (broken.link, "no instance carries the cluster's tag" in broken.text) == ("webhook", True)
 
 
-def test_a_cluster_that_is_gone_while_its_network_is_there_broke_off(standing):
-    standing.client("eks").delete_cluster(name=CLUSTER)
-    [broken] = [one for one in standing.doctor().verdicts if one.status == "broken"]
+def test_a_cluster_that_is_gone_while_its_network_is_there_broke_off(deployed):
+    deployed.client("eks").delete_cluster(name=CLUSTER)
+    [broken] = [one for one in deployed.doctor().verdicts if one.status == "broken"]
     assert broken.link == "cluster"
-    assert f"it is not there, but {standing.ids['vpc']} of the stack is" in broken.text
+    assert f"it is not there, but {deployed.ids['vpc']} of the stack is" in broken.text

@@ -30,6 +30,7 @@ QUOTAS = {
     "L-858F3967": 100,
     "L-FE177D64": 1000,
 }
+ADDRESS = "k8s-demo-demo.elb.amazonaws.com"
 CONTROLLER = "kube-system/aws-load-balancer-controller"
 
 
@@ -44,11 +45,14 @@ def specified(kind: str, **tags: str) -> list[dict[str, Any]]:
 class World:
     """An account, and the API of the cluster in it."""
 
-    def __init__(self, aws: Aws, kube: Kube, recording: Recording) -> None:
+    def __init__(self, aws: Aws, kube: Kube, preview: Recording, recording: Recording) -> None:
         self.aws = aws
         self.kube = kube
+        self.preview = preview
         self.recording = recording
         self.graph = Graph.of(recording)
+        self.whole = False
+        """Whether the stack is in the account, and nothing else."""
         self.ids: dict[str, str] = {}
         """What the plan made up, by its key as in `Role ingress-controller-role`, and what it is here."""
 
@@ -62,17 +66,34 @@ class World:
         return self.clients[service]
 
     def doctor(self) -> Examination:
-        return examine(self.recording, lambda _: None)[0]
+        return examine(self.preview, self.recording, lambda _: None)[0]
 
     def leftovers(self, *, lost_state: bool = False) -> Leftovers:
         return look(self.recording, lambda _: None, lost_state=lost_state)[0]
 
     def empty(self) -> None:
         self.aws.reset()
-        self.aws.quotas.update(QUOTAS)
+        self.settle()
         self.kube.objects.clear()
-        self.kube.refuses = 0
         self.ids.clear()
+        self.whole = False
+
+    def settle(self) -> None:
+        """Forget what a test wanted of the servers, but not what is in them."""
+        for wish in (self.aws.refused, self.aws.answers, self.aws.denied, self.aws.simulated, self.aws.calls):
+            wish.clear()
+        self.aws.cluster.pop("status", None)
+        self.aws.quotas.update(QUOTAS)
+        self.kube.refuses = 0
+
+    def stand(self) -> World:
+        """Make the stack unless it is there."""
+        if not self.whole:
+            self.deploy()
+            self.whole = True
+        self.settle()
+        self.addressed(ADDRESS)
+        return self
 
     def deploy(self) -> World:
         """Make what an update makes, as far as the doctor looks at it."""
@@ -212,7 +233,7 @@ class World:
             endpoints=[{"addresses": ["10.0.1.2"], "conditions": {"ready": True}}],
         )
         self.kube.put("/apis/networking.k8s.io/v1/ingressclasses/alb", spec={"controller": "ingress.k8s.aws/alb"})
-        self.addressed("k8s-demo-demo.elb.amazonaws.com")
+        self.addressed(ADDRESS)
 
     def addressed(self, name: str) -> None:
         """Give the Ingress an address; none where the name is empty."""
