@@ -1,8 +1,12 @@
-"""docs/recovery.md says what the tests do."""
+"""docs/recovery.md says what the tests do, and the commands of all three pages are ones."""
 
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
+
+import pytest
 
 from .conftest import Settled
 from .doubles.aws import KINDS
@@ -42,3 +46,16 @@ def test_the_recovery_from_a_killed_process_is_the_one_that_is_played():
     positions = [commands.index(each) for each in played[:-1]]
     assert positions == sorted(positions)
     assert commands[positions[-1] + 1] == played[-1]
+
+
+@pytest.mark.parametrize("page", ["recovery.md", "upgrade.md", "destroy.md"])
+def test_every_pulumi_command_has_the_flags_that_are_told(page: str):
+    text = (ROOT / "docs" / page).read_text()
+    told = set(re.findall(r"^ *(?:[A-Z_0-9]+=\S+ )*(pulumi [^#\n|]+?) *(?:#.*|\|.*)?$", text, re.MULTILINE))
+    assert told, "there are commands to check"
+    for line in sorted(told):
+        words = shlex.split(line)[1:]
+        verbs = [word for word in words if re.fullmatch(r"[a-z]+", word)]
+        usage = subprocess.run(["pulumi", *verbs, "--help"], capture_output=True, text=True, check=True).stdout  # noqa: S603, S607
+        flags = [word.partition("=")[0] for word in words if word.startswith("--")]
+        assert [flag for flag in flags if not re.search(rf"{flag}\b", usage)] == [], line

@@ -116,6 +116,32 @@ def test_a_step_of_one_minor_is_none_of_its_business(before, after):
     assert list(upgrades.findings("dev", cluster(before), cluster(after))) == []
 
 
+def release(version: str, chart: str = "aws-load-balancer-controller", **more: object) -> Graph:
+    inputs = {"name": "lbc", "chart": chart, "version": version, "values": {}, **more}
+    type_ = "kubernetes:helm.sh/v3:Release"
+    return Graph([Resource(urn="urn:pulumi:s::p::t::r", type=type_, name="r", inputs=inputs, outputs=inputs)])
+
+
+def test_kinds_that_helm_leaves_behind_are_named():
+    (finding,) = upgrades.findings("dev", release("3.4.3"), release("3.5.0"))
+    assert (finding.severity, finding.rule) == ("warning", "kinds-left-behind")
+    assert "goes from 3.4.3 to 3.5.0; its kinds stay" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (release("3.5.0"), release("3.5.0")),
+        (release("3.4.3", skipCrds=True), release("3.5.0", skipCrds=True)),
+        (release("v1.20.0", chart="cert-manager"), release("v1.21.1", chart="cert-manager")),
+        (Graph([]), release("3.5.0")),
+    ],
+    ids=["the same version", "a step of their own", "a chart that updates its kinds itself", "a new release"],
+)
+def test_kinds_that_follow_are_none_of_its_business(before, after):
+    assert list(upgrades.findings("dev", before, after)) == []
+
+
 def test_a_new_cluster_may_have_any_version():
     assert list(upgrades.findings("dev", Graph([]), cluster("1.35"))) == []
 
