@@ -10,17 +10,23 @@ from collections.abc import Callable
 
 import pytest
 
+from .doubles import network
 from .doubles.aws import Aws
 from .doubles.iam import ATTACHMENT, OIDC_PROVIDER, POLICY, ROLE
+from .doubles.iam import INLINE as ROLE_POLICY
 from .doubles.kubernetes import Kubernetes
 from .doubles.provider import Cloud, HalfMadeError
 from .doubles.tokens import (
     ADDON,
     CLUSTER,
+    ENDPOINT,
     ENTRY,
+    FLOW_LOG,
     GROUP,
     INGRESS_RULE,
     INTERNET_GATEWAY,
+    KEY,
+    KEY_POLICY,
     LOG_GROUP,
     NAT,
     NODES,
@@ -82,6 +88,48 @@ class Account:
         role = self.world.things[ROLE, self.role("eks.amazonaws.com", CLUSTER_POLICY)]
         config = {"subnetIds": subnets}
         return self.make(CLUSTER, name="main", version="1.35", roleArn=role.outputs["arn"], vpcConfig=config, **more)
+
+    def nodes(self, **more: Json) -> str:
+        """A node group in the subnets that there are."""
+        policies = [
+            f"arn:aws:iam::aws:policy/AmazonE{each}" for each in ("KSWorkerNodePolicy", "C2ContainerRegistryPullOnly")
+        ]
+        role = self.world.things[ROLE, self.role("ec2.amazonaws.com", *policies, named="node")]
+        return self.make(
+            NODES,
+            clusterName=self.cluster(),
+            nodeRoleArn=role.outputs["arn"],
+            subnetIds=[each.id for each in self.world.of_type(SUBNET)],
+            scalingConfig={"minSize": 1, "maxSize": 1, "desiredSize": 1},
+            **more,
+        )
+
+    def template_under_a_key(self, policy: dict[str, Json] | None) -> dict[str, Json]:
+        """A launch template whose volume is encrypted under a key with this statement in its policy."""
+        key = self.make(KEY)
+        if policy is not None:
+            document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Resource": "*", **policy}]}
+            self.make(KEY_POLICY, keyId=key, policy=json.dumps(document))
+        ebs = {"encrypted": "true", "kmsKeyId": self.world.things[KEY, key].outputs["arn"]}
+        return {
+            "id": self.make(TEMPLATE, blockDeviceMappings=[{"deviceName": "/dev/xvda", "ebs": ebs}]),
+            "version": "1",
+        }
+
+    def flow_log(self, *, service: str = "vpc-flow-logs.amazonaws.com", right: str | None = None) -> str:
+        role = self.world.things[ROLE, self.role(service, named="flows")]
+        if right is not None:
+            statement = {"Effect": "Allow", "Action": right, "Resource": "*"}
+            policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+            self.make(ROLE_POLICY, role=role.id, policy=policy)
+        group = self.world.things[LOG_GROUP, self.make(LOG_GROUP, name="flows")]
+        return self.make(
+            FLOW_LOG,
+            vpcId=self.vpc(),
+            trafficType="ALL",
+            logDestination=group.outputs["arn"],
+            iamRoleArn=role.outputs["arn"],
+        )
 
     def kube(self) -> dict[str, Json]:
         """The configuration of a provider for the cluster."""
@@ -153,7 +201,7 @@ class TestInputs:
 
     def test_a_type_that_the_account_does_not_know_fails_the_test_that_needs_it(self, account: Account):
         with pytest.raises(DoubleError, match="give it a Kind"):
-            account.problems("aws:s3/bucket:Bucket")
+            account.problems("aws:sqs/queue:Queue")
 
     def test_a_kubernetes_field_that_does_not_exist_is_named(self, account: Account):
         inputs = {"metadata": {"name": "x", "namespaces": "y"}}
@@ -209,24 +257,28 @@ REFUSED_CREATIONS: dict[str, tuple[Callable[[Account], object], str]] = {
         lambda a: a.make(ENTRY, clusterName=a.cluster(), principalArn=DEPLOYER),
         "already in use",
     ),
-    "nodes without a way to AWS": (
-        lambda a: a.make(
-            NODES,
-            clusterName=a.cluster(),
-            nodeRoleArn=a.world.things[
-                ROLE,
-                a.role(
-                    "ec2.amazonaws.com",
-                    "arn:aws:iam::aws:policy/AmazonEKSWorkerNodePolicy",
-                    "arn:aws:iam::aws:policy/AmazonEC2ContainerRegistryPullOnly",
-                    named="node",
-                ),
-            ].outputs["arn"],
-            subnetIds=[each.id for each in a.world.of_type(SUBNET)],
-            scalingConfig={"minSize": 1, "maxSize": 1, "desiredSize": 1},
-        ),
-        "no way from subnet-",
+    "nodes without a way to AWS": (lambda a: a.nodes(), "no way from subnet-"),
+    "nodes whose volumes are under a key with the default policy": (
+        lambda a: a.nodes(launchTemplate=a.template_under_a_key(None)),
+        "Client.InternalError: Client error on launch",
     ),
+    "nodes whose volumes are under a key that another service may use": (
+        lambda a: a.nodes(
+            launchTemplate=a.template_under_a_key(
+                {
+                    "Principal": {"AWS": "*"},
+                    "Action": "kms:CreateGrant",
+                    "Condition": {"StringLike": {"kms:ViaService": f"rds.{REGION}.amazonaws.*"}},
+                }
+            )
+        ),
+        "Client.InternalError: Client error on launch",
+    ),
+    "a flow log whose role another service takes": (
+        lambda a: a.flow_log(service="ec2.amazonaws.com", right="logs:*"),
+        "Unable to assume given IAM role",
+    ),
+    "a flow log whose role may not write": (lambda a: a.flow_log(right="logs:DescribeLogGroups"), "Access error"),
     "an object in a namespace that is not there": (
         lambda a: (
             a.cluster(),
@@ -379,6 +431,37 @@ def test_an_ingress_without_its_controller_hangs_without_an_address(account: Acc
     inputs = {"metadata": {"name": "web", "namespace": "default"}, "spec": {"ingressClassName": "alb", "rules": []}}
     with pytest.raises(HalfMadeError, match="no controller answers"):
         account.apply("kubernetes:networking.k8s.io/v1:Ingress", inputs)
+
+
+def test_a_flow_log_whose_role_may_write_is_made(account: Account):
+    assert account.flow_log(right="logs:*").startswith("fl-")
+
+
+def test_nodes_start_under_a_key_that_everybody_may_use_through_ebs(account: Account):
+    condition = {"StringLike": {"kms:ViaService": f"ec2.{REGION}.amazonaws.*"}}
+    statement = {"Principal": {"AWS": "*"}, "Action": "kms:CreateGrant", "Condition": condition}
+    # The key is fine, so the next thing that is not is named.
+    with pytest.raises(RefusedError, match="no way from subnet-"):
+        account.nodes(launchTemplate=account.template_under_a_key(statement))
+
+
+@pytest.mark.parametrize(
+    ("image", "services", "pulled"),
+    [
+        ("quay.io/team/app:v1", ("ecr.api", "ecr.dkr", "s3"), False),
+        ("111122223333.dkr.ecr.ap-northeast-2.amazonaws.com/mirror/app:v1", ("ecr.api", "ecr.dkr", "s3"), True),
+        ("111122223333.dkr.ecr.ap-northeast-2.amazonaws.com/mirror/app:v1", ("ecr.api", "ecr.dkr"), False),
+        ("111122223333.dkr.ecr.eu-west-1.amazonaws.com/mirror/app:v1", ("ecr.api", "ecr.dkr", "s3"), False),
+    ],
+)
+def test_without_a_way_out_an_image_comes_by_endpoints_or_not_at_all(
+    account: Account, image: str, services: tuple[str, ...], pulled: bool
+):
+    vpc = account.vpc()
+    subnet = account.subnet(vpc)
+    for service in services:
+        account.make(ENDPOINT, service, vpcId=vpc, serviceName=f"com.amazonaws.{REGION}.{service}")
+    assert network.pulls(account.world, subnet, image) == pulled
 
 
 def test_a_launch_template_counts_its_versions(account: Account):
