@@ -1,4 +1,5 @@
 # make preview | check | test | lint | docs | bench | faults | clean. Each makes .venv first when it is missing or stale.
+# STACK=prod is for preview and check; STACKS="dev prod" is for faults, which takes all without it.
 STACK ?= dev
 PYTHON ?= python3
 BIN := .venv/bin

@@ -21,6 +21,15 @@ When = Literal["before", "after"]
 THROTTLED = "ThrottlingException: Rate exceeded"
 NOT_YET_VISIBLE = "InvalidParameterException: The role with name is invalid or cannot be assumed: it does not exist yet"
 
+NEVER_IMPORTED = frozenset(
+    {
+        "aws:acm/certificateValidation:CertificateValidation",
+        "aws:acmpca/certificateAuthorityCertificate:CertificateAuthorityCertificate",
+        "aws:acmpca/permission:Permission",
+    }
+)
+"""Types without import in the AWS provider: the update makes them again."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -168,6 +177,8 @@ def _interrupted(deployment: Deployment) -> list[str]:
 
 def _made_for(deployment: Deployment, urn: str) -> str | None:
     """The id of what the cloud made for a pending create, found as a person would: by type and contents."""
+    if type_of(urn) in NEVER_IMPORTED:
+        return None
     known = {each.get("id") for each in deployment.state if each["type"] == type_of(urn)}
     wanted = next(each["resource"] for each in deployment.pending if each["resource"]["urn"] == urn).get("inputs", {})
     wanted.pop("__defaults", None)

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
 
 import pytest
 
-from .conftest import Settled
 from .doubles.aws import KINDS
-from .harness import ROOT
+from .doubles.wire import type_of
+from .faults import NEVER_IMPORTED
+from .harness import REGIONS, ROOT, Lab
 
 TEXT = (ROOT / "docs" / "recovery.md").read_text()
 ROWS = dict(re.findall(r"^\| `([^`]+:[^`]+)` \| (.+?) \|", TEXT, re.MULTILINE))
 
 
-def test_every_type_of_the_stack_says_how_it_is_imported(settled: Settled):
-    types = {each["type"] for each in settled.deployment.state if each.get("custom")}
-    ours = {each for each in types if each.startswith("aws:")} | {"kubernetes:*"}
+@pytest.mark.parametrize("stack", REGIONS)
+def test_every_type_of_a_stack_says_how_it_is_imported(stack: str):
+    pinned = json.loads((ROOT / "tests" / "program" / "pinned" / f"{stack}.json").read_text())
+    types = {type_of(urn) for urn in pinned}
+    ours = {each for each in types if each.startswith("aws:")} | {"kubernetes:*", "tls:*"}
     assert ours - ROWS.keys() == set()
+
+
+def test_what_cannot_be_imported_is_what_the_played_recovery_leaves_to_the_update():
+    assert {kind for kind, told in ROWS.items() if told.startswith("none")} == NEVER_IMPORTED | {"tls:*"}
 
 
 def test_an_id_of_several_parts_is_written_with_the_separators_that_the_import_takes():
@@ -49,7 +57,8 @@ def test_the_recovery_from_a_killed_process_is_the_one_that_is_played():
 
 
 @pytest.mark.parametrize("page", ["recovery.md", "upgrade.md", "destroy.md"])
-def test_every_pulumi_command_has_the_flags_that_are_told(page: str):
+def test_every_pulumi_command_has_the_flags_that_are_told(page: str, lab: Lab):
+    assert lab.command.command, "the commands are those of the engine"
     text = (ROOT / "docs" / page).read_text()
     told = set(re.findall(r"^ *(?:[A-Z_0-9]+=\S+ )*(pulumi [^#\n|]+?) *(?:#.*|\|.*)?$", text, re.MULTILINE))
     assert told, "there are commands to check"
