@@ -15,7 +15,7 @@ from .doubles.aws import import_id
 from .doubles.provider import Fault
 from .doubles.wire import name_of, type_of
 from .doubles.world import World
-from .harness import Deployment, Lab
+from .harness import Deployment, Lab, Outcome
 
 When = Literal["before", "after"]
 THROTTLED = "ThrottlingException: Rate exceeded"
@@ -98,6 +98,35 @@ def killed_while_deleting(lab: Lab, settled: Deployment, target: Target, folder:
     recover(deployment)
     deployment.world.late.clear()
     yield from _comes_down(deployment)
+
+
+def every_creation_fails(lab: Lab, settled: Deployment, folder: Path) -> Iterator[str]:
+    """Every creation fails once, so that it takes as many updates as resources wait for one another."""
+    deployment = settled.again(folder)
+    yield from _again_and_again(lab, settled, "create", partial(deployment.up, continue_on_error=True))
+    yield from _converges(deployment, settled)
+
+
+def every_deletion_fails(lab: Lab, settled: Deployment, folder: Path) -> Iterator[str]:
+    """Every deletion fails once, so that it takes as many destroys as resources wait for one another."""
+    deployment = settled.branch(folder)
+    yield from _again_and_again(lab, settled, "delete", partial(deployment.destroy, continue_on_error=True))
+    yield from _comes_down(deployment)
+
+
+def _again_and_again(
+    lab: Lab, settled: Deployment, operation: Literal["create", "delete"], command: Callable[[], Outcome]
+) -> Iterator[str]:
+    faults = [Fault(operation, each.type, each.name, THROTTLED) for each in targets(settled)]
+    lab.cloud.faults = faults
+    played = 0
+    while (error := command().error) and played < sum(each.played for each in faults):
+        played = sum(each.played for each in faults)
+    if error:
+        yield f"nothing else may go wrong: {error[-2000:]}"
+    kept = {(each["type"], name_of(each["urn"])) for each in settled.state if each.get("retainOnDelete")}
+    if missed := [each.name for each in faults if not each.played and (each.type, each.name) not in kept]:
+        yield f"every {operation} has to happen, these did not: {missed}"
 
 
 def _converges(deployment: Deployment, settled: Deployment) -> Iterator[str]:
@@ -203,3 +232,8 @@ SCENARIOS: dict[str, Scenario] = {
     "killed after it is deleted": partial(killed_while_deleting, when="after"),
 }
 """What the sweep does to every resource."""
+AT_ONCE: dict[str, Callable[[Lab, Deployment, Path], Iterator[str]]] = {
+    "every creation fails once": every_creation_fails,
+    "every deletion fails once": every_deletion_fails,
+}
+"""What it does to all of them at once."""

@@ -326,9 +326,9 @@ class Deployment:
         finally:
             self._workspace.env_vars[_LANGUAGES] = stand_in
 
-    def up(self) -> Outcome:
+    def up(self, **options: Any) -> Outcome:
         """`pulumi up`."""
-        return self._run(self._stack.up)
+        return self._run(self._stack.up, **options)
 
     def refresh(self, **options: Any) -> Outcome:
         """`pulumi refresh`."""

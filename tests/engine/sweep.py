@@ -21,11 +21,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .conftest import WITHOUT_ENGINE
 from .edits import PULL_REQUESTS, Edit, problems
-from .faults import SCENARIOS, Target, targets
+from .faults import AT_ONCE, SCENARIOS, Target, targets
 from .harness import REGIONS, Deployment, Lab, laboratory
 
 Job = tuple[str, Target | None]
-"""A scenario and the resource that it happens to; or an edit."""
+"""A scenario and the resource that it happens to; or an edit, or what happens to all at once."""
 LINES = 10
 """Where there is no terminal to draw a bar on, so many lines tell how far it is."""
 
@@ -103,8 +103,8 @@ class _Worker:
         # Not where the process starts: the pool would start one after the other.
         if cls.error:
             raise SystemExit(f"{cls.settled.name} does not come up at all: {cls.error}")
-        edits: list[Job] = [(what, None) for what in cls.edits()]
-        return [*edits, *((scenario, target) for scenario in SCENARIOS for target in targets(cls.settled))]
+        whole: list[Job] = [(what, None) for what in (*AT_ONCE, *cls.edits())]
+        return [*whole, *((scenario, target) for scenario in SCENARIOS for target in targets(cls.settled))]
 
     @classmethod
     def edits(cls) -> dict[str, Edit]:
@@ -117,7 +117,9 @@ class _Worker:
         what, target = job
         folder = cls.folder / "played"
         try:
-            if target is None:
+            if what in AT_ONCE:
+                found = list(AT_ONCE[what](cls.lab, cls.settled, folder))
+            elif target is None:
                 found = list(problems(cls.settled.branch(folder), [cls.edits()[what]]))
             else:
                 found = list(SCENARIOS[what](cls.lab, cls.settled, target, folder))
