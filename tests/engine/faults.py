@@ -148,8 +148,8 @@ def _comes_down(deployment: Deployment) -> Iterator[str]:
     second = deployment.destroy()
     if second.error:
         yield f"the second destroy has to finish: {second.error[-2000:]}"
-    if deployment.world.leftovers:
-        yield f"nothing may be left: {deployment.world.leftovers}"
+    if deployment.leftovers:
+        yield f"nothing may be left: {deployment.leftovers}"
 
 
 def contents(world: World) -> Counter[str]:

@@ -41,11 +41,15 @@ from .doubles.world import World
 ROOT = Path(__file__).parents[2]
 _LANGUAGES = "PULUMI_DEBUG_LANGUAGES"
 PROGRAM = ("__main__.py", "settings.py", "components", "iam_policies", "Pulumi.yaml")
-REGIONS = {
-    file.name.split(".")[1]: YAML().load(file)["config"]["eks-foundation:region"]
-    for file in sorted(ROOT.glob("Pulumi.*.yaml"))
-}
+_CONFIG = {file.name.split(".")[1]: YAML().load(file)["config"] for file in sorted(ROOT.glob("Pulumi.*.yaml"))}
+REGIONS = {stack: config["eks-foundation:region"] for stack, config in _CONFIG.items()}
 """Of each stack that has a file."""
+NEEDS = {
+    stack: config["eks-foundation:latticeGateway"]["environment"]
+    for stack, config in _CONFIG.items()
+    if "eks-foundation:latticeGateway" in config
+}
+"""Stacks that read the outputs of another one, which therefore has to be up: that one's name."""
 
 
 class _Pulumi(automation.PulumiCommand):
@@ -224,10 +228,14 @@ class Deployment:
     def __init__(
         self, lab: Lab, folder: Path, stack: str = "dev", *, world: World | None = None, source: Path = ROOT
     ) -> None:
-        """Copy the program from its source and open the stack; a folder that is there is taken as it is."""
+        """Copy the program from its source and open the stack; a folder that is there is taken as it is.
+
+        In a new folder, the stack that this one needs is up.
+        """
         self.lab, self.folder, self.name = lab, folder, stack
         self.world = world or World(REGIONS[stack])
-        if not folder.exists():
+        new = not folder.exists()
+        if new:
             folder.mkdir(parents=True)
             (folder / "backend").mkdir()
             for each in (*PROGRAM, f"Pulumi.{stack}.yaml"):
@@ -254,11 +262,31 @@ class Deployment:
         mode = automation._stack.StackInitMode.SELECT if exists else automation._stack.StackInitMode.CREATE
         self._stack = _Stack(stack, self._workspace, mode)
         self._loop: asyncio.AbstractEventLoop | None = None
+        if new and stack in NEEDS:
+            needed = self.beside(NEEDS[stack], source).up()
+            if needed.error:
+                raise AssertionError(f"{NEEDS[stack]}, which {stack} needs, has to come up: {needed.error}")
+        self.found = self.world.leftovers if new else []
+        """What is in the world before the stack is up."""
 
     def branch(self, folder: Path) -> Deployment:
         """An independent copy of program, state and world as they are now."""
         shutil.copytree(self.folder, folder)
-        return Deployment(self.lab, folder, self.name, world=self.world.copy())
+        copy = Deployment(self.lab, folder, self.name, world=self.world.copy())
+        copy.found = self.found
+        return copy
+
+    def beside(self, stack: str, source: Path = ROOT) -> Deployment:
+        """Another stack of the same copy of the program, in the same world."""
+        file = self.folder / f"Pulumi.{stack}.yaml"
+        if not file.exists():
+            _copy(source / file.name, file)
+        return Deployment(self.lab, self.folder, stack, world=self.world)
+
+    @property
+    def leftovers(self) -> list[str]:
+        """What is in the world, and was not before the stack was up."""
+        return [each for each in self.world.leftovers if each not in self.found]
 
     def again(self, folder: Path) -> Deployment:
         """The same program, not deployed yet, with an empty world."""
@@ -330,6 +358,21 @@ class Deployment:
         """`pulumi up`."""
         return self._run(self._stack.up, **options)
 
+    def up_with(self, other: Deployment) -> tuple[Outcome, Outcome]:
+        """`pulumi up` of two stacks of one copy of the program, at the same time.
+
+        One of them has to have run before: the SDKs load their modules when they are needed, and not for two at once.
+        """
+        outcomes = Outcome(), Outcome()
+        program = sys.modules["__main__"]
+        with self._running(), futures.ThreadPoolExecutor() as pool:
+            pairs = zip((self, other), outcomes, strict=True)
+            for done in [pool.submit(one._play, one._stack.up, outcome) for one, outcome in pairs]:
+                done.result()
+        # Each program took the place of the other one, and put that back.
+        sys.modules["__main__"] = program
+        return outcomes
+
     def refresh(self, **options: Any) -> Outcome:
         """`pulumi refresh`."""
         return self._run(self._stack.refresh, **options)
@@ -351,13 +394,16 @@ class Deployment:
     def _run(self, command: Callable[..., object], **options: Any) -> Outcome:
         outcome = Outcome()
         with self._running():
-            try:
-                command(on_event=lambda event: _note(outcome, event), color="never", **options)
-            except automation.CommandError as error:
-                outcome.error = str(error)
+            self._play(command, outcome, **options)
         if outcome.error and self._loop:
             _forget_the_aborted_program(self._loop)
         return outcome
+
+    def _play(self, command: Callable[..., object], outcome: Outcome, **options: Any) -> None:
+        try:
+            command(on_event=lambda event: _note(outcome, event), color="never", **options)
+        except automation.CommandError as error:
+            outcome.error = str(error)
 
     @property
     def state(self) -> list[dict[str, Any]]:

@@ -17,14 +17,20 @@ from collections.abc import Iterator
 
 from preflight import create_only
 
-from . import iam, kinds_eks, kinds_https, kinds_iam, kinds_network, sdk, wire
+from . import iam, kinds_eks, kinds_https, kinds_iam, kinds_lattice, kinds_network, lattice, sdk, wire
 from .kind import Kind, no
 from .provider import Found, Provider
 from .tokens import CLUSTER, EGRESS_RULE, GROUP, INGRESS_RULE, KEY_ALIAS, LOG_GROUP
 from .wire import Json, at
 from .world import ACCOUNT, DoubleError, RefusedError, Thing, World
 
-KINDS = {**kinds_network.KINDS, **kinds_iam.KINDS, **kinds_eks.KINDS, **kinds_https.KINDS}
+KINDS = {
+    **kinds_network.KINDS,
+    **kinds_iam.KINDS,
+    **kinds_eks.KINDS,
+    **kinds_https.KINDS,
+    **kinds_lattice.KINDS,
+}
 
 
 class Aws(Provider):
@@ -189,6 +195,10 @@ class Aws(Provider):
                 "id": world.partition,
                 "reverseDnsPrefix": "com.amazonaws",
             }
+        if token == "aws:ec2/getManagedPrefixList:getManagedPrefixList":  # noqa: S105 the same
+            found = lattice.prefix_list(world, args["name"])
+            no(found is None, f"no matching EC2 Prefix List found: {args}")
+            return {"id": found, "name": args["name"], "addressFamily": "IPv4", "entries": [], "ownerId": "AWS"}
         return super().invoke(token, args)
 
 

@@ -68,6 +68,24 @@ _CERT_MANAGER_KINDS = {
     ("acme.cert-manager.io/v1", "Order"): True,
 }
 
+_LATTICE_KINDS = {
+    kind: {("application-networking.k8s.aws/v1alpha1", kind): namespaced}
+    for kind, namespaced in (
+        ("AccessLogPolicy", True),
+        ("IAMAuthPolicy", True),
+        ("ServiceExport", True),
+        ("ServiceImport", True),
+        ("ServiceNetwork", False),
+        ("TargetGroupPolicy", True),
+        ("VpcAssociationPolicy", True),
+    )
+}
+_GATEWAY_KINDS = {
+    ("gateway.networking.k8s.io/v1", kind): kind != "GatewayClass"
+    for kind in ("BackendTLSPolicy", "Gateway", "GatewayClass", "GRPCRoute", "HTTPRoute", "TLSRoute")
+}
+_KYVERNO_KINDS = {("policies.kyverno.io/v1", "MutatingPolicy"): False, ("kyverno.io/v1", "ClusterPolicy"): False}
+
 _EXTERNAL_DNS_KINDS = {("externaldns.k8s.io/v1alpha1", "DNSEndpoint"): True}
 
 
@@ -118,10 +136,43 @@ CHARTS = {
         ),
         images=lambda values: (_at(values, "image.repository", "registry.k8s.io/external-dns/external-dns"),),
     ),
+    "aws-gateway-controller-chart": Chart(
+        kinds=lambda _: {kind: namespaced for each in _LATTICE_KINDS.values() for kind, namespaced in each.items()},
+        in_folder=True,
+        account=lambda values: (
+            _at(values, "serviceAccount.create", True),
+            _at(values, "serviceAccount.name", "gateway-api-controller"),
+        ),
+        # It ends when one of them is not served.
+        needs=lambda _: ("Gateway", "GatewayClass", "GRPCRoute", "HTTPRoute", "TLSRoute"),
+        images=lambda values: (
+            _at(values, "image.repository", "public.ecr.aws/aws-application-networking-k8s/aws-gateway-controller"),
+        ),
+    ),
+    "kyverno": Chart(
+        kinds=lambda _: _KYVERNO_KINDS,
+        keeps_kinds=lambda _: False,
+        webhooks=lambda values: dict.fromkeys(
+            (kind for _, kind in _KYVERNO_KINDS), _at(values, "admissionController.webhookServer.port", 9443)
+        ),
+    ),
 }
 """By the last part of the chart's name."""
 
 MANIFESTS = {
+    "gateway-api/releases/download/v1.5.1/standard-install.yaml": _GATEWAY_KINDS,
+    **{
+        f"helm/crds/application-networking.k8s.aws_{plural}.yaml": _LATTICE_KINDS[kind]
+        for plural, kind in (
+            ("accesslogpolicies", "AccessLogPolicy"),
+            ("iamauthpolicies", "IAMAuthPolicy"),
+            ("serviceexports", "ServiceExport"),
+            ("serviceimports", "ServiceImport"),
+            ("servicenetworks", "ServiceNetwork"),
+            ("targetgrouppolicies", "TargetGroupPolicy"),
+            ("vpcassociationpolicies", "VpcAssociationPolicy"),
+        )
+    },
     "external-dns/crds/dnsendpoints.externaldns.k8s.io.yaml": _EXTERNAL_DNS_KINDS,
     "aws-load-balancer-controller/crds/crds.yaml": {
         kind: namespaced for kind, namespaced in _CONTROLLER_KINDS.items() if not kind[0].startswith("gateway.")

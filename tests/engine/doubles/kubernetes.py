@@ -17,12 +17,12 @@ from pulumi.runtime.proto import provider_pb2, resource_pb2, resource_pb2_grpc
 
 from preflight import create_only
 
-from . import balancers, issuing, kinds_eks, names, network, sdk, wire
+from . import balancers, issuing, kinds_eks, lattice, names, network, sdk, wire
 from .charts import CHARTS, MANIFESTS
 from .provider import MESSAGE_SIZES, Found, HalfMadeError, Provider
 from .tokens import ENTRY, ENTRY_POLICY
 from .wire import Json
-from .world import DEPLOYER, DoubleError, Kube, KubeObject, RefusedError
+from .world import DEPLOYER, DoubleError, Kube, KubeObject, RefusedError, World
 
 RELEASE = balancers.RELEASE
 NAMESPACE = "kubernetes:core/v1:Namespace"
@@ -313,6 +313,7 @@ class Kubernetes(Provider):
             DEFINITION: self._define,
             issuing.ISSUER: self._issue,
             issuing.CERTIFICATE: self._issue,
+            **dict.fromkeys(lattice.ANSWERED, self._be_answered),
         }
         return {**_seen(item), **happens.get(item.type, lambda _kube, _item: {})(kube, item)}
 
@@ -339,6 +340,8 @@ class Kubernetes(Provider):
                 raise _NotReadyError(f"the pods do not start: no matches for kind {', '.join(missing)}")
         else:
             kube.definitions.update(chart.kinds(values))
+        if item.inputs["chart"].endswith(lattice.CHART):
+            kube.writes_endpoints = lattice.ENDPOINT_KIND in kube.definitions
         revision = item.outputs.get("status", {}).get("revision", 0) + 1
         return {
             "name": item.name,
@@ -369,9 +372,24 @@ class Kubernetes(Provider):
             kube.definitions[name] = spec["scope"] == "Namespaced"
         return {}
 
+    def _be_answered(self, kube: Kube, item: KubeObject) -> dict[str, Json]:
+        """What the gateway controller says; whoever does not wait for it goes on without."""
+        world = self.cloud.world
+        waits = "pulumi.com/waitFor" in (item.inputs["metadata"].get("annotations") or {})
+        if waits and item.type == lattice.ROUTE:
+            # It tries again and again, but does not look for the service network of a Gateway twice.
+            self.cloud.changed.wait_for(lambda: not list(lattice.problems(world, kube, item)), PATIENCE_SECONDS)
+        problems = list(lattice.problems(world, kube, item))
+        if problems and waits:
+            raise _NotReadyError("; ".join(problems))
+        return {} if problems else lattice.take(world, kube, item)
+
     def _roll_out(self, kube: Kube, item: KubeObject) -> dict[str, Json]:
         template = item.inputs["spec"]["template"]
         problems = list(self._pod_problems(kube, item))
+        if item.type == DEPLOYMENT:
+            item.injected = lattice.injected(kube, item)
+            problems += lattice.proxy_problems(self.cloud.world, kube, item)
         account = template["spec"].get("serviceAccountName")
         if account and kube.find(ACCOUNT, item.namespace, account) is None:
             problems.append(f'serviceaccount "{account}" not found')
@@ -456,19 +474,19 @@ class Kubernetes(Provider):
         if item.finalizers:
             while self.cloud.changed.wait(QUIET_SECONDS):
                 pass
-            problems = list(balancers.controller_problems(world, kube, "elasticloadbalancing:DeleteLoadBalancer"))
-            class_name = item.inputs["spec"].get("ingressClassName", "")
-            if kube.find(INGRESS_CLASS, "", class_name) is None:
-                problems.append(f"ingress class {class_name!r} is gone")
-            elif balancers.parameters(kube, item) is None:
-                problems.append(f"the parameters of ingress class {class_name!r} are gone")
+            of_lattice = item.type in lattice.FINALIZERS
+            held = lattice.removal_problems(world, kube, item) if of_lattice else _ingress_problems(world, kube, item)
+            problems = list(held)
             if problems:
                 raise RefusedError(
                     f"{item.type.rsplit(':', 1)[-1]} {item.id} is still there: timed out waiting for finalizers"
                     f" {item.finalizers} (the double's reasons: {'; '.join(problems)})"
                 )
-            balancers.clear(world, kube, item)
-            names.remove(world, kube, item)
+            if of_lattice:
+                lattice.clear(world, kube, item)
+            else:
+                balancers.clear(world, kube, item)
+                names.remove(world, kube, item)
         if item.type == RELEASE:
             chart, values = _chart(item), item.inputs.get("values", {})
             if not chart.keeps_kinds(values):
@@ -479,6 +497,16 @@ class Kubernetes(Provider):
         del kube.objects[item.type, item.namespace, item.name]
         if item.type == issuing.SECRET:
             issuing.write_again(kube, item)
+
+
+def _ingress_problems(world: World, kube: Kube, ingress: KubeObject) -> Iterator[str]:
+    """Why the load balancer controller keeps its finalizer."""
+    yield from balancers.controller_problems(world, kube, "elasticloadbalancing:DeleteLoadBalancer")
+    class_name = ingress.inputs["spec"].get("ingressClassName", "")
+    if kube.find(INGRESS_CLASS, "", class_name) is None:
+        yield f"ingress class {class_name!r} is gone"
+    elif balancers.parameters(kube, ingress) is None:
+        yield f"the parameters of ingress class {class_name!r} are gone"
 
 
 def _definition(version: str, kind: str, address: str, *, namespaced: bool) -> dict[str, Json]:

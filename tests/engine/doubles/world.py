@@ -50,6 +50,8 @@ class KubeObject:
     inputs: dict[str, Json]
     outputs: dict[str, Json]
     finalizers: list[str] = field(default_factory=list[str])
+    injected: list[str] = field(default_factory=list[str])
+    """Containers that an admission controller has put into its pods."""
 
     @property
     def id(self) -> str:
@@ -67,6 +69,8 @@ class Kube:
     """By type, namespace and name."""
     definitions: dict[tuple[str, str], bool] = field(default_factory=dict[tuple[str, str], bool])
     """Custom kinds by apiVersion and kind, each with whether it stands in a namespace."""
+    writes_endpoints: bool = False
+    """Whether the gateway controller has found the kind of DNS records when it started."""
 
     def of_type(self, object_type: str) -> list[KubeObject]:
         """All objects of a type."""
@@ -90,6 +94,8 @@ class World:
     """What Pulumi did: `create`, `update` or `delete`, type, id."""
     late: list[str] = field(default_factory=list[str])
     """Deletions of things that had already gone with something else: harmless to AWS, and the wrong order."""
+    opened: list[str] = field(default_factory=list[str])
+    """Services over VPC Lattice that have stood there without asking who calls, if only for a moment."""
     serial: int = 0
 
     def copy(self) -> World:
