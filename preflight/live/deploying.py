@@ -67,6 +67,9 @@ def _denied(account: Account, caller: str, needed: Permission) -> Iterator[str]:
         ResourceArns=resources,
         ContextEntries=context,
     ):
-        specific = result.get("ResourceSpecificResults") or [{"EvalResourceDecision": result["EvalDecision"]}]
-        if any(one["EvalResourceDecision"] != "allowed" for one in specific):
+        specific = result.get("ResourceSpecificResults") or [result]
+        decisions = {one.get("EvalResourceDecision", one.get("EvalDecision")) for one in specific}
+        unsaid = any(one.get("MissingContextValues") for one in (*specific, result))
+        # Not each of these resources is one that each of these actions can be about.
+        if "allowed" not in decisions and not unsaid:
             yield str(result["EvalActionName"])

@@ -7,6 +7,7 @@ The first broken link is the cause; what cannot work because of it is named as s
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 from rich.markup import escape
@@ -208,13 +209,13 @@ def _show(examination: Examination) -> None:
     console = screen.terminal()
     place = examination.place
     console.print(f"[bold]{escape(place.stack)}[/]: cluster {escape(place.cluster)} in {place.region}")
-    rows: list[tuple[str, str, str, str]] = []
-    before = ""
-    for one in examination.verdicts:
-        colour = _COLOURS[one.status]
-        mend = f"\n[dim]mend:[/] {escape(one.fix)}" if one.fix else ""
-        about = "" if one.about == before else escape(one.about)
-        rows.append((about, one.link, f"[{colour}]{one.status}", escape(one.text) + mend))
-        before = one.about
-    console.print(screen.table(("Of", "Link", "Is", "Seen"), rows))
+    for about, found in groupby(examination.verdicts, key=lambda one: one.about):
+        console.print(f"\n[bold]{escape(about)}")
+        console.print(screen.table(("Link", "Is", "Seen"), map(_row, found)))
     screen.gaps(console, examination.unanswered)
+
+
+def _row(one: Verdict) -> tuple[str, str, str]:
+    colour = _COLOURS[one.status]
+    mend = f"\n[bold]mend:[/] {escape(one.fix)}" if one.fix else ""
+    return one.link, f"[{colour}]{one.status}", escape(one.text) + mend

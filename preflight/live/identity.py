@@ -40,8 +40,8 @@ class Examined:
 
     @property
     def issuer(self) -> str:
-        """The URL of the live cluster's issuer."""
-        return str(self.cluster["identity"]["oidc"]["issuer"])
+        """The URL of the live cluster's issuer; empty for one on an Outpost, which has none."""
+        return text(self.cluster, "identity", "oidc", "issuer")
 
     def translate(self, document: object) -> str:
         """Write a policy of the plan as it should be in the account."""
@@ -313,7 +313,7 @@ def _told(some: Sequence[Right]) -> str:
 
 def real_values(graph: Graph, cluster: Resource, live: Answer, account: str) -> Iterator[tuple[str, str]]:
     """Yield what the plan made up of a cluster's surroundings, and what it really is."""
-    issuer = str(live["identity"]["oidc"]["issuer"])
+    issuer = text(live, "identity", "oidc", "issuer")
     values = properties(cluster)
     for path in (("oidcProviderUrl",), ("core", "oidcProvider", "url"), ("identities", "0", "oidcs", "0", "issuer")):
         if made_up := text(values, *path):

@@ -132,10 +132,10 @@ def _sort(report: Leftovers, one: Found, cluster: Answer, *, lost_state: bool) -
     elsewhere = bool(one.vpc_id and vpc and one.vpc_id != vpc) or (one.kind == "OIDC provider" and one.id != issuer)
     if report.place.owns(one.tags) and not lost_state:
         report.own.append(one)
-    elif report.cluster == "unknown" or one.unsure:
-        report.unsure.append(one)
     elif cluster and not elsewhere:
         report.in_use.append(one)
+    elif report.cluster == "unknown" or one.unsure:
+        report.unsure.append(one)
     else:
         report.left.append(one)
 

@@ -169,7 +169,7 @@ def _admits(
         return False
     if any(pair.get("GroupId") in sources for pair in rule.get("UserIdGroupPairs", ())):
         return True
-    opened = [ipaddress.ip_network(one["CidrIp"]) for one in rule.get("IpRanges", ())]
+    opened = [ipaddress.ip_network(one["CidrIp"], strict=False) for one in rule.get("IpRanges", ())]
     return bool(ranges) and all(
         any(one.version == wide.version and one.subnet_of(wide) for wide in opened)  # pyright: ignore[reportArgumentType]
         for one in ranges

@@ -8,6 +8,9 @@ from preflight.live.traces import Found, aws, trace
 _LOGS = ("/aws/eks/{cluster}/", "/aws/containerinsights/{cluster}/")
 """How the log groups of a cluster begin; EKS writes to the first once more after its cluster is gone."""
 
+_HOSTS = ("oidc.eks.{region}.", "oidc-eks.{region}.")
+"""How the issuers of a region's clusters begin."""
+
 
 def log_groups(account: Account, cluster: str) -> Iterator[Found]:
     """Find the log groups that are named after the cluster."""
@@ -29,7 +32,9 @@ def oidc_providers(account: Account, cluster: str) -> Iterator[Found]:
     """Find the OIDC providers that a tag or their Name says are the cluster's."""
     for one in account.items("iam", "list_open_id_connect_providers", "OpenIDConnectProviderList"):
         arn = str(one["Arn"])
-        if f":oidc-provider/oidc.eks.{account.region}." not in arn and ":oidc-provider/oidc-eks." not in arn:
+        if not arn.partition(":oidc-provider/")[2].startswith(
+            tuple(host.format(region=account.region) for host in _HOSTS)
+        ):
             continue
         answer = account.one("iam", "get_open_id_connect_provider", "NoSuchEntity", OpenIDConnectProviderArn=arn) or {}
         seen = tags(answer.get("Tags"))

@@ -28,8 +28,12 @@ def explained(chain: Sequence[Verdict]) -> list[Verdict]:
     """Name the first broken link as the cause of the symptoms behind it."""
     cause = next((one for one in chain if one.status == "broken"), None)
     return [
-        replace(one, status="follows", text=f"{one.text}, because of {cause.link}: {cause.text}", fix="")
+        replace(one, status="follows", text=f"{one.text}, because of {cause.link}{_whose(one, cause)}", fix="")
         if cause and one is not cause and one.symptom and one.status == "broken"
         else one
         for one in chain
     ]
+
+
+def _whose(one: Verdict, cause: Verdict) -> str:
+    return "" if one.about == cause.about else f" of {cause.about}"
