@@ -71,34 +71,21 @@ def injection_policy(images: InjectionSettings, authority_arn: str, namespace_la
         authority_arn: the CA whose certificates the proxy trusts beside the public ones.
         namespace_labels: of the namespaces that it reaches into.
     """
-    spec = "Object.spec.template.spec"
-    init, side = f"{spec}.initContainers", f"{spec}.containers"
-    containers = f"""Object{{
-  spec: Object.spec{{
-    template: Object.spec.template{{
-      spec: {spec}{{
-        initContainers: [{init}{{
-          name: "iptables-init",
-          image: {_text(images.redirect)},
-          command: ["/bin/sh", "-c", {_text(_REDIRECT)}],
-          securityContext: {init}.securityContext{{
-            capabilities: {init}.securityContext.capabilities{{add: ["NET_ADMIN"]}},
-            runAsUser: 0
-          }}
-        }}],
-        containers: [{side}{{
-          name: "envoy-sigv4",
-          image: {_text(images.proxy)},
-          args: ["-l", "info"],
-          env: [{side}.env{{name: "CA_ARN", value: {_text(authority_arn)}}}],
-          ports: [{side}.ports{{name: "proxy", containerPort: {PROXY_PORT}, protocol: "TCP"}}],
-          securityContext: {side}.securityContext{{runAsGroup: {PROXY_GROUP}}}
-        }}]
-      }}
-    }}
-  }}
-}}"""
-    annotations, key = "object.spec.template.metadata.annotations", _text(INJECTION_ANNOTATION)
+    init = {
+        "name": "iptables-init",
+        "image": images.redirect,
+        "command": ["/bin/sh", "-c", _REDIRECT],
+        "securityContext": {"capabilities": {"add": ["NET_ADMIN"]}, "runAsUser": 0},
+    }
+    proxy = {
+        "name": "envoy-sigv4",
+        "image": images.proxy,
+        "args": ["-l", "info"],
+        "env": [{"name": "CA_ARN", "value": authority_arn}],
+        "ports": [{"name": "proxy", "containerPort": PROXY_PORT, "protocol": "TCP"}],
+        "securityContext": {"runAsGroup": PROXY_GROUP},
+    }
+    annotations, key = "object.spec.template.metadata.annotations", _cel(INJECTION_ANNOTATION)
     asks = f'has({annotations}) && {key} in {annotations} && {annotations}[{key}] == "true"'
     return {
         "failurePolicy": "Fail",
@@ -114,10 +101,27 @@ def injection_policy(images: InjectionSettings, authority_arn: str, namespace_la
             ],
         },
         "matchConditions": [{"name": "asks-for-injection", "expression": asks}],
-        "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": containers}}],
+        # An ApplyConfiguration may not touch a list without keys, such as the command of a container.
+        "mutations": [
+            {
+                "patchType": "JSONPatch",
+                "jsonPatch": {"expression": f"[{_appended('initContainers', init)}, {_appended('containers', proxy)}]"},
+            }
+        ],
     }
 
 
-def _text(value: str) -> str:
-    """A text literal of CEL, whose escapes are those of JSON."""
+def _appended(key: str, container: dict[str, Any]) -> str:
+    """The patch that puts a container at the end of a list, in place of one of its name from an earlier time."""
+    path = f"object.spec.template.spec.{key}"
+    others = f"(has({path}) ? {path}.filter(each, each.name != {_cel(container['name'])}) : [])"
+    return f'JSONPatch{{op: "add", path: "/spec/template/spec/{key}", value: {others} + [{_cel(container)}]}}'
+
+
+def _cel(value: Any) -> str:
+    """A value as a literal of CEL: as in JSON, but maps and lists of one type only unless their values are dynamic."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_cel(key)}: dyn({_cel(each)})" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(f"dyn({_cel(each)})" for each in value) + "]"
     return json.dumps(value)

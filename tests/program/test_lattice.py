@@ -244,9 +244,10 @@ def test_what_asks_for_the_proxy_is_what_the_policy_looks_for(cluster):
 
 def test_the_proxy_trusts_the_ca_of_the_mesh_and_the_application_is_of_another_group(mesh, cluster):
     (mutation,) = only(cluster, ":MutatingPolicy").inputs["spec"]["mutations"]
-    injected = mutation["applyConfiguration"]["expression"]
+    assert mutation["patchType"] == "JSONPatch", "an ApplyConfiguration may not touch a command or capabilities"
+    injected = mutation["jsonPatch"]["expression"]
     assert only(mesh, ":CertificateAuthority").outputs["arn"] in injected
-    assert "runAsGroup: 0" in injected
+    assert '"runAsGroup": dyn(0)' in injected
     assert "--gid-owner 0 -j RETURN" in injected
     (application,) = only(cluster, ":Deployment").inputs["spec"]["template"]["spec"]["containers"]
     assert application["securityContext"]["runAsGroup"] != 0, "its calls would pass by the proxy"
