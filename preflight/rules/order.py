@@ -415,11 +415,16 @@ def crd_before_object(stack: Stack) -> Iterator[Hit]:
                     message=f"{one} is of {group}, and nothing in the program brings that to the cluster.",
                     fix=f"Add a release of {_GROUPS[group][0]} and let the object depend on it.",
                 )
-    for release in found.of_chart(*{chart for charts in _GROUPS.values() for chart in charts}):
-        definitions = [*manifests, *(one.resource for one in found.objects.get("CustomResourceDefinition", ()))]
-        if properties(release.resource).get("skipCrds") is True and len(
-            _missed(found, release.resource, definitions)
-        ) == len(definitions):
+    skipping = [one for one in found.releases if properties(one.resource).get("skipCrds") is True]
+    definitions = [*manifests, *(one.resource for one in found.objects.get("CustomResourceDefinition", ()))]
+    direct = {one.resource.urn: set(found.graph.digraph.successors(one.resource.urn)) for one in skipping}
+    known = {chart for charts in _GROUPS.values() for chart in charts}
+    for release in skipping:
+        # What another of them waits for itself is not what this one needs.
+        elsewhere = {urn for other, urns in direct.items() if other != release.resource.urn for urn in urns}
+        elsewhere -= direct[release.resource.urn]
+        own = [one for one in definitions if one.urn not in elsewhere]
+        if release.chart in known and len(_missed(found, release.resource, own)) == len(own):
             yield Hit(
                 resource=release.resource,
                 message=f"Release {release.name} skips its kinds, and waits for nothing that brings them.",
@@ -488,6 +493,40 @@ def rights_before_use(stack: Stack) -> Iterator[Hit]:
                 resource=resource,
                 message=f"{name} waits for its role and not for {_names(missed)}.",
                 fix=f"Add {', '.join(one.name for one in missed)} to its depends_on.",
+            )
+
+
+_PARTS = (
+    "aws:eks/accessEntry:AccessEntry",
+    "aws:eks/addon:Addon",
+    "aws:eks/fargateProfile:FargateProfile",
+    "aws:eks/nodeGroup:NodeGroup",
+    "aws:eks/podIdentityAssociation:PodIdentityAssociation",
+)
+
+
+@rule(
+    "cluster-before-parts",
+    title="A part of a cluster does not wait for its control plane",
+    severity="error",
+    looks_at="Node groups, add-ons, Fargate profiles, access entries and Pod Identity associations that name a cluster "
+    "of the program.",
+    why="Written as text, the name makes nothing wait: the creation fails with `No cluster found`, and an upgrade gets "
+    "to nodes and add-ons before the control plane, which EKS refuses.",
+    source=f"{_GUIDE}/update-cluster.html",
+    fix="Take the name from the cluster's output, or let the part depend on the cluster.",
+)
+def cluster_before_parts(stack: Stack) -> Iterator[Hit]:
+    """The control plane comes first, on creation and on upgrade."""
+    found = estate(stack)
+    clusters = {one.name: one for one in found.clusters if one.name}
+    for part in found.graph.of_type(*_PARTS):
+        cluster = clusters.get(text(properties(part), "clusterName"))
+        if cluster and _missed(found, part, [cluster.resource]):
+            yield Hit(
+                resource=part,
+                message=f"{_names([part])} is of cluster {cluster.name} and does not wait for it.",
+                fix=f"Add {cluster.resource.name} to its depends_on.",
             )
 
 

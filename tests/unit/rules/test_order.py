@@ -77,6 +77,7 @@ MUTANTS: dict[str, Change] = {
     "rights-before-use": lambda stack: stack[NODES].forgets(
         "RolePolicyAttachment cluster-node-AmazonEKSWorkerNodePolicy"
     ),
+    "cluster-before-parts": lambda stack: stack["Addon cluster-kube-proxy"].forgets(CLUSTER),
     "addon-before-nodes": lambda stack: stack["Addon cluster-coredns"].forgets(NODES),
     "addon-after-nodes": lambda stack: stack[NODES].forgets("Addon cluster-kube-proxy"),
     "log-group-before-cluster": lambda stack: stack[CLUSTER].forgets("LogGroup cluster-control-plane"),
