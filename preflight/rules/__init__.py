@@ -7,6 +7,7 @@ from preflight.rules import (
     cluster,
     gateway_api,
     hardening,
+    https,
     hygiene,
     identity,
     ingress,
@@ -21,6 +22,7 @@ from preflight.rules.rule import Rule, Stack
 _TOPICS = (
     identity,
     ingress,
+    https,
     cluster,
     hardening,
     isolation,

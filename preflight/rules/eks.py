@@ -498,11 +498,17 @@ class Estate:
 
     def alb_setting(self, ingress: Object, annotation: str, parameter: str) -> str:
         """A setting of a load balancer: its class' parameters win over the annotation; empty if neither says it."""
-        made = self.class_object(ingress)
-        name = text(made.spec, "parameters", "name") if made else ""
-        key = (self.place(ingress.resource), "IngressClassParams", "default", name)
-        parameters = self.by_name.get(key)
-        return (text(parameters.spec, parameter) if parameters else "") or ingress.alb(annotation)
+        parameters = self.parameters_of(self.class_object(ingress))
+        found = at(parameters.spec, *parameter.split(".")) if parameters else None
+        if found is UNKNOWN and parameters:
+            raise UnknownValueError(parameters.resource, f"spec.{parameter}")
+        return str(found) if found else ingress.alb(annotation)
+
+    def parameters_of(self, ingress_class: Object | None) -> Object | None:
+        """The parameters that a class names, where the program makes them."""
+        name = text(ingress_class.spec, "parameters", "name") if ingress_class else ""
+        place = self.place(ingress_class.resource) if ingress_class else ""
+        return self.by_name.get((place, "IngressClassParams", "default", name))
 
     def scheme(self, ingress: Object) -> str:
         """Where the load balancer of an Ingress answers: internal or internet-facing, or whatever was written."""

@@ -26,7 +26,7 @@ from preflight.rules.eks import (
     many,
     parsed,
 )
-from preflight.rules.rule import Hit, Stack, mapping, rule
+from preflight.rules.rule import Hit, Stack, mapping, rule, value
 from preflight.workloads import at, properties, text
 
 _DOCS = "https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest"
@@ -191,11 +191,11 @@ def ingress_class_annotation(stack: Stack) -> Iterator[Hit]:
 
 def _listeners(annotation: str) -> list[tuple[str, int]] | None:
     """The listeners of a `listen-ports` annotation; None if it is not what the controller takes."""
-    value = parsed(annotation)
-    if not isinstance(value, list) or not value:
+    entries = parsed(annotation)
+    if not isinstance(entries, list) or not entries:
         return None
     found: list[tuple[str, int]] = []
-    for entry in many(value):
+    for entry in many(entries):
         for protocol, port in fields(entry).items() or [("", 0)]:
             if protocol not in ("HTTP", "HTTPS") or not isinstance(port, int) or not 1 <= port <= 65535:
                 return None
@@ -347,10 +347,8 @@ _ROLE_TAGS = {"internet-facing": "kubernetes.io/role/elb", "internal": "kubernet
 
 def _discovers_by_tag(found: Estate, ingress: Object) -> bool:
     """Whether the parameters of its class name the subnets."""
-    made = found.class_object(ingress)
-    name = text(made.spec, "parameters", "name") if made else ""
-    key = (found.place(ingress.resource), "IngressClassParams", "default", name)
-    return key in found.by_name and at(found.by_name[key].spec, "subnets") is not None
+    parameters = found.parameters_of(found.class_object(ingress))
+    return parameters is not None and at(parameters.spec, "subnets") is not None
 
 
 def _tagged(subnets: list[Subnet], tag: str) -> list[Subnet]:
@@ -519,21 +517,23 @@ def ingress_target_type(stack: Stack) -> Iterator[Hit]:
                 )
 
 
-def _hosts(ingress: Object) -> list[str]:
+def hosts(ingress: Object) -> list[str]:
+    """The names that an Ingress answers for."""
     spec = ingress.spec
     rules = [text(one, "host") for one in many(spec, "rules")]
     tls = [str(host) for one in many(spec, "tls") for host in many(one, "hosts")]
     return [host for host in rules + tls if host]
 
 
-def _certificate(found: Estate, ingress: Object) -> bool:
-    made = found.class_object(ingress)
-    name = text(made.spec, "parameters", "name") if made else ""
-    parameters = found.by_name.get((found.place(ingress.resource), "IngressClassParams", "default", name))
-    return bool(ingress.alb("certificate-arn") or (parameters and at(parameters.spec, "certificateArn")))
+def certificates(found: Estate, ingress: Object) -> list[str]:
+    """The ARNs of its certificates: those of its class come before its own. Raises UnknownValueError."""
+    parameters = found.parameters_of(found.class_object(ingress))
+    of_class = value(parameters.resource, "spec.certificateArn") if parameters else None
+    given = [str(one) for one in of_class] if isinstance(of_class, list) else []
+    return given or [one for one in map(str.strip, ingress.alb("certificate-arn").split(",")) if one]
 
 
-def _members(found: Estate) -> Mapping[str, list[Object]]:
+def load_balancers(found: Estate) -> Mapping[str, list[Object]]:
     """The Ingresses by the load balancer that they share; one alone has its own."""
     groups: defaultdict[str, list[Object]] = defaultdict(list)
     for ingress in found.alb_ingresses:
@@ -542,18 +542,18 @@ def _members(found: Estate) -> Mapping[str, list[Object]]:
     return groups
 
 
-def _ports(found: Estate, ingress: Object) -> list[tuple[str, int]]:
+def ports(found: Estate, ingress: Object) -> list[tuple[str, int]]:
     """The listeners of one Ingress; none if they do not parse, which another rule says."""
     if given := ingress.alb("listen-ports"):
         return _listeners(given) or []
-    return [("HTTPS", 443)] if _certificate(found, ingress) else [("HTTP", 80)]
+    return [("HTTPS", 443)] if certificates(found, ingress) else [("HTTP", 80)]
 
 
 @rule(
     "ingress-ssl-redirect",
     title="The redirect leads to a port without HTTPS",
     severity="error",
-    looks_at="`ssl-redirect` of every Ingress, and the listeners of its whole group.",
+    looks_at="`ssl-redirect` of every Ingress, or `sslRedirectPort` of its class, and the listeners of its group.",
     why="The controller refuses the whole group, the Ingresses of others included.",
     source=f"{_ANNOTATIONS}#ssl-redirect",
     fix="Add the port as HTTPS to `listen-ports`.",
@@ -561,10 +561,10 @@ def _ports(found: Estate, ingress: Object) -> list[tuple[str, int]]:
 def ingress_ssl_redirect(stack: Stack) -> Iterator[Hit]:
     """A redirect leads to a listener with HTTPS."""
     found = estate(stack)
-    for members in _members(found).values():
-        listeners = {listener for ingress in members for listener in _ports(found, ingress)}
+    for members in load_balancers(found).values():
+        listeners = {listener for ingress in members for listener in ports(found, ingress)}
         for ingress in members:
-            port = ingress.alb("ssl-redirect")
+            port = found.alb_setting(ingress, "ssl-redirect", "sslRedirectPort")
             if port.isdecimal() and ("HTTPS", int(port)) not in listeners:
                 have = ", ".join(f"{protocol} {number}" for protocol, number in sorted(listeners, key=str)) or "none"
                 yield Hit(
@@ -587,12 +587,12 @@ def ingress_ssl_redirect(stack: Stack) -> Iterator[Hit]:
 def ingress_https_certificate(stack: Stack) -> Iterator[Hit]:
     """An HTTPS listener has a certificate, or hosts to find one by."""
     found = estate(stack)
-    for members in _members(found).values():
-        if any(_certificate(found, ingress) or ingress.alb("create-acm-cert") == "true" for ingress in members):
+    for members in load_balancers(found).values():
+        if any(certificates(found, ingress) or ingress.alb("create-acm-cert") == "true" for ingress in members):
             continue
         for ingress in members:
-            https = [port for protocol, port in _ports(found, ingress) if protocol == "HTTPS"]
-            if https and not _hosts(ingress):
+            https = [port for protocol, port in ports(found, ingress) if protocol == "HTTPS"]
+            if https and not hosts(ingress):
                 yield Hit(
                     resource=ingress.resource,
                     message=f"{ingress} listens with HTTPS on {https[0]}, names no certificate and has no host to find "
@@ -605,7 +605,7 @@ def ingress_https_certificate(stack: Stack) -> Iterator[Hit]:
     "ingress-certificate-elsewhere",
     title="The certificate is in another region or partition",
     severity="error",
-    looks_at="`certificate-arn` of every Ingress, and the region of its cluster.",
+    looks_at="`certificate-arn` of every Ingress, or `certificateArn` of its class, and the region of its cluster.",
     why="A load balancer takes certificates of its own region only.",
     source="https://docs.aws.amazon.com/elasticloadbalancing/latest/application/https-listener-certificates.html",
     fix="Name a certificate of the cluster's region.",
@@ -616,7 +616,7 @@ def ingress_certificate_elsewhere(stack: Stack) -> Iterator[Hit]:
     for ingress in found.alb_ingresses:
         cluster = found.cluster_of(ingress.resource)
         region = found.region_of(cluster.resource) if cluster else ""
-        for arn in filter(None, map(str.strip, ingress.alb("certificate-arn").split(","))):
+        for arn in certificates(found, ingress):
             shape = re.fullmatch(r"arn:aws[a-z-]*:(acm|iam):([a-z0-9-]*):\d{12}:(server-)?certificate/.+", arn)
             if not shape:
                 yield Hit(
@@ -647,7 +647,7 @@ def ingress_certificate_elsewhere(stack: Stack) -> Iterator[Hit]:
 def ingress_group_order(stack: Stack) -> Iterator[Hit]:
     """An order that somebody wrote down is unique in its group."""
     found = estate(stack)
-    for members in _members(found).values():
+    for members in load_balancers(found).values():
         taken: dict[str, Object] = {}
         for ingress in members:
             order = ingress.alb("group.order")

@@ -17,6 +17,7 @@ from preflight.identities import Identity, Way
 from preflight.policies import Condition, MalformedError, Statement, parse
 from preflight.rules import vpc_lattice as lattice
 from preflight.rules.eks import Cluster, Estate, Object, Release, estate, fields, many, system
+from preflight.rules.https import external_dns
 from preflight.rules.identity import identities
 from preflight.rules.rule import Hit, Stack, rule, value
 from preflight.rules.vpc_lattice import Service
@@ -664,34 +665,24 @@ def lattice_record_missing(stack: Stack) -> Iterator[Hit]:
     "dns-owner-shared",
     title="Two clusters delete each other's DNS records",
     severity="error",
-    looks_at="txtOwnerId of the releases of external-dns, in all stacks that are judged together.",
+    looks_at="txtOwnerId, prefix, zones and domains of the releases of external-dns, in all stacks that are judged "
+    "together.",
     why="A record belongs to an owner id. With one id for two clusters, each deletes what the other has made.",
     source="https://kubernetes-sigs.github.io/external-dns/latest/docs/advanced/multi-cluster-shared-records/",
     fix="Give each its cluster's name as txtOwnerId.",
 )
 def dns_owner_shared(stack: Stack) -> Iterator[Hit]:
     """Every external-dns owns its records under its own id."""
-    found = system(stack)
-    writers = found.of_chart("external-dns")
-    for release in writers:
-        if release.resource.urn not in stack.graph.resources:
-            continue
-        owner, zones = _owner(release), set(map(str, many(release.values, "domainFilters")))
-        for other in writers:
-            common = (
-                not zones or not many(other.values, "domainFilters") or zones & set(many(other.values, "domainFilters"))
+    writers = list(external_dns(system(stack)))
+    for one in writers:
+        if one.release.resource.urn in stack.graph.resources and any(
+            one.owns_with(other) for other in writers if other is not one
+        ):
+            yield Hit(
+                resource=one.release.resource,
+                message=f"{one.release.resource.name} and another external-dns both own records as {one.owner}.",
+                fix="Set txtOwnerId to the name of the cluster.",
             )
-            if other is not release and _owner(other) == owner and common:
-                yield Hit(
-                    resource=release.resource,
-                    message=f"{release.resource.name} and another external-dns both own records as {owner}.",
-                    fix="Set txtOwnerId to the name of the cluster.",
-                )
-                break
-
-
-def _owner(release: Release) -> str:
-    return str(release.get("txtOwnerId") or "default")
 
 
 @rule(

@@ -120,12 +120,11 @@ def ingress_outlives_class(stack: Stack) -> Iterator[Hit]:
                 fix=f"Add {made.resource.name} to its depends_on.",
             )
     for made in found.objects.get("IngressClass", ()):
-        name = text(made.spec, "parameters", "name")
-        parameters = found.by_name.get((found.place(made.resource), "IngressClassParams", "default", name))
+        parameters = found.parameters_of(made)
         if parameters and made.resource.urn not in found.dependents(parameters.resource):
             yield Hit(
                 resource=made.resource,
-                message=f"IngressClass {made.name} does not wait for its IngressClassParams {name}.",
+                message=f"IngressClass {made.name} does not wait for its IngressClassParams {parameters.name}.",
                 fix=f"Add {parameters.resource.name} to its depends_on.",
             )
 

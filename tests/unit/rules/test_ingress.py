@@ -19,6 +19,14 @@ def annotate(key: str, value: object, prefix: str = "alb.ingress.kubernetes.io/"
     return lambda stack: stack[INGRESS].set("metadata", "annotations", prefix + key, to=value)
 
 
+def with_tls(key: str, value: object) -> Change:
+    """The same on an Ingress whose TLS policy is beyond doubt."""
+    return lambda stack: [
+        annotate("ssl-policy", "ELBSecurityPolicy-TLS13-1-2-2021-06")(stack),
+        annotate(key, value)(stack),
+    ]
+
+
 def second_ingress(stack: Recorded) -> None:
     for name in ("demo", "other"):
         stack[INGRESS].set("metadata", "annotations", "alb.ingress.kubernetes.io/group.name", to="team")
@@ -57,8 +65,8 @@ MUTANTS: dict[str, Change] = {
     "alb-subnets-unusable": lambda stack: stack[PUBLIC].set("cidrBlock", to="10.0.224.0/28"),
     "ingress-target-type": annotate("target-type", "instance"),
     "ingress-ssl-redirect": annotate("ssl-redirect", "443"),
-    "ingress-https-certificate": annotate("listen-ports", '[{"HTTPS": 443}]'),
-    "ingress-certificate-elsewhere": annotate(
+    "ingress-https-certificate": with_tls("listen-ports", '[{"HTTPS": 443}]'),
+    "ingress-certificate-elsewhere": with_tls(
         "certificate-arn", "arn:aws:acm:us-east-1:111122223333:certificate/0123456789ab"
     ),
     "ingress-group-order": second_ingress,

@@ -19,6 +19,7 @@ TOPICS = (
     "cluster",
     "gateway_api",
     "hardening",
+    "https",
     "hygiene",
     "identity",
     "ingress",
