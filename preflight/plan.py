@@ -14,6 +14,7 @@ from rich.tree import Tree
 
 from preflight.graph import UNKNOWN, Graph, Resource, Secret, decode
 from preflight.identities import Identity, Policy, Way, table
+from preflight.ingresses import answering
 from preflight.program import Recording
 from preflight.workloads import at, properties, text
 
@@ -149,6 +150,13 @@ def _parts(recording: Recording, graph: Graph) -> Iterator[tuple[str, Table]]:
         yield "Pods without a role of their own may become", rows
     if subnets := graph.of_type("aws:ec2/subnet:Subnet"):
         yield "Network", _network(graph, subnets)
+    if ingresses := answering(graph):
+        rows = _table("Ingress", "Answers at", "How")
+        for one in ingresses[:MANY]:
+            rows.add_row(*map(escape, (one.name, "\n".join(one.addresses), "\n".join(one.facts))))
+        if len(ingresses) > MANY:
+            rows.add_row(f"and {len(ingresses) - MANY} more")
+        yield "What comes of an Ingress", rows
     if ports := list(_ports(graph)):
         rows = _table("Port", "From the control plane to", "For")
         for row in ports:

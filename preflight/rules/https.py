@@ -198,6 +198,10 @@ class ExternalDns:
         """Whether a name is one of those that it looks after."""
         return not self.domains or any(host == one or host.endswith(f".{one}") for one in self.domains)
 
+    def reads(self, source: str) -> bool:
+        """Whether it makes records of these objects: `ingress`, `service`."""
+        return source in (many(self.release.values, "sources") or ["service", "ingress"])
+
     def owns_with(self, other: ExternalDns) -> bool:
         """Whether both take the same records for their own."""
         apart = (self.zones and other.zones and not self.zones & other.zones) or (
@@ -339,7 +343,7 @@ def ingress_outlives_external_dns(stack: Stack) -> Iterator[Hit]:
     found = estate(stack)
     for names in external_dns(found):
         release = names.release
-        if not names.cleans or "ingress" not in (many(release.values, "sources") or ["service", "ingress"]):
+        if not names.cleans or not names.reads("ingress"):
             continue
         for ingress in found.ingresses:
             kept = [host for host in hosts(ingress) if names.sees(host)]
