@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from preflight.errors import BadInputError
 from preflight.graph import Graph
 from preflight.program import record, start
 
@@ -17,8 +16,13 @@ PEERS = {"cluster1": "cluster2", "cluster2": "cluster1"}
 
 
 @pytest.fixture(scope="module")
-def graphs():
-    return {each["stack"]: Graph.of(each) for each in record(ROOT, STACKS, ["update"])}
+def recordings():
+    return {each["stack"]: each for each in record(ROOT, STACKS, ["update"])}
+
+
+@pytest.fixture(scope="module")
+def graphs(recordings):
+    return {stack: Graph.of(recording) for stack, recording in recordings.items()}
 
 
 @pytest.fixture
@@ -135,9 +139,8 @@ def test_lattice_reaches_the_applications_on_the_group_that_the_nodes_carry(clus
     assert rules[0]["prefixListId"] != rules[1]["prefixListId"]
 
 
-def test_the_prefix_lists_are_those_of_the_region(name):
-    (recording,) = record(ROOT, [name], ["update"])
-    asked = [each["args"]["name"] for each in recording["invokes"] if "PrefixList" in each["token"]]
+def test_the_prefix_lists_are_those_of_the_region(recordings, name):
+    asked = [each["args"]["name"] for each in recordings[name]["invokes"] if "PrefixList" in each["token"]]
     assert sorted(asked) == [
         "com.amazonaws.ap-northeast-2.ipv6.vpc-lattice",
         "com.amazonaws.ap-northeast-2.vpc-lattice",
@@ -309,61 +312,74 @@ def test_the_custom_resources_of_the_gateway_stay_when_they_leave_the_program(cl
 
 # What a cluster's stack refuses of its mesh.
 
-
-def refused(stack="cluster1", **changes):
-    def edit(config):
-        gateway = json.loads(config["eks-foundation:latticeGateway"])
-        for key, value in changes.items():
-            if key in gateway:
-                gateway[key] = value
-            else:
-                config[f"eks-foundation:{key}"] = value
-        return {**config, "eks-foundation:latticeGateway": json.dumps(gateway)}
-
-    with start(ROOT, [stack], ["preview"], edits=[edit]) as running:
-        recordings = running.recordings()
-        with pytest.raises(BadInputError) as problem:
-            running.checked()
-    kinds = {each["type"] for recording in recordings for each in recording["resources"]}
-    assert not any(each.startswith("aws:") for each in kinds), "refused before the first resource of AWS"
-    return str(problem.value)
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        (
-            {"domain": "example.org", "services": {}},
-            ["latticeGateway.domain: another domain than the mesh's", "example.org", "example.com"],
-        ),
-        (
-            {"callers": ["apps/default", "shop/default"]},
-            ["latticeGateway.callers: an account that the callers' role does not trust", "cluster1/shop/default"],
-        ),
-        (
-            {"peers": ["cluster2", "cluster3"]},
-            ["latticeGateway.peers: a cluster that the mesh does not know", "cluster3", "cluster1, cluster2"],
-        ),
-    ],
-)
-def test_a_cluster_that_does_not_fit_to_its_mesh_is_refused_before_anything_is_made(changes, told):
-    message = refused(**changes)
-    assert message.startswith("Stack cluster1 does not fit to its mesh, stack organization/eks-foundation/mesh.")
-    for part in told:
-        assert part in message
-    assert "Pulumi.cluster1.yaml:" in message, "and says where it stands"
+IMAGE = f"example.com/app@sha256:{'0' * 64}"
+MISFITS = {
+    "another domain": (
+        {"latticeGateway": {"domain": "example.org"}},
+        "latticeGateway.domain: another domain than the mesh's",
+        "example.org",
+    ),
+    "another region": (
+        {"region": "eu-west-1", "network": {"zones": ["eu-west-1a", "eu-west-1b"]}},
+        "region: another region than the mesh's; VPC Lattice does not reach across",
+        "eu-west-1",
+    ),
+    "a caller that the role does not trust": (
+        {"latticeGateway": {"callers": ["apps/default", "shop/default"]}},
+        "latticeGateway.callers: an account that the callers' role does not trust",
+        "cluster1/shop/default",
+    ),
+    "a peer that the mesh does not know": (
+        {"latticeGateway": {"peers": ["cluster2", "cluster3"]}},
+        "latticeGateway.peers: a cluster that the mesh does not know",
+        "cluster3",
+    ),
+    "a cluster that the mesh does not know": (
+        {"cluster": {"name": "cluster7"}},
+        "cluster.name: a cluster that the mesh does not know",
+        "cluster7",
+    ),
+    "a namespace without callers": (
+        {"latticeGateway": {"services": {"shop": {"namespace": "apps", "image": IMAGE, "admits": ["cluster2/shop"]}}}},
+        "latticeGateway.services.shop.admits: a namespace that no caller of the mesh is in",
+        "cluster2/shop",
+    ),
+    "a stack that is no mesh": (
+        {"latticeGateway": {"environment": "dev"}},
+        "latticeGateway.environment: stack organization/eks-foundation/dev has no usable output `latticeEnvironment`",
+        "null",
+    ),
+}
 
 
-def test_a_mesh_of_another_region_is_refused():
-    network = json.dumps({"zones": ["eu-west-1a", "eu-west-1b"]})
-    told = refused(region="eu-west-1", network=network)
-    assert "region: another region than the mesh's; VPC Lattice does not reach across" in told
-    assert "ap-northeast-2" in told
+@pytest.fixture(scope="module")
+def refusals():
+    """The errors of the misfits in their order, with what had been registered by then."""
+
+    def edited(changes):
+        def edit(config):
+            values = {key: json.loads(config[f"eks-foundation:{key}"]) for key in changes if key != "region"}
+            merged = {key: {**values[key], **changes[key]} for key in values}
+            texts = {f"eks-foundation:{key}": json.dumps(value) for key, value in merged.items()}
+            region = {"eks-foundation:region": changes["region"]} if "region" in changes else {}
+            return {**config, **texts, **region}
+
+        return edit
+
+    edits = [edited(changes) for changes, _, _ in MISFITS.values()]
+    with start(ROOT, ["cluster1"], ["preview"], edits=edits) as running:
+        return dict(zip(MISFITS, running.recordings(), strict=True))
 
 
-def test_a_service_that_admits_a_namespace_without_callers_is_refused(name):
-    image = f"example.com/app@sha256:{'0' * 64}"
-    service = {"namespace": "apps", "image": image, "admits": [f"{PEERS[name]}/shop"]}
-    told = refused(name, services={"shop": service})
-    assert "latticeGateway.services.shop.admits: a namespace that no caller of the mesh is in" in told
-    assert f"value:   {PEERS[name]}/shop" in told
+@pytest.mark.parametrize("misfit", MISFITS)
+def test_a_cluster_that_does_not_fit_to_its_mesh_is_refused_before_anything_is_made(refusals, misfit):
+    _, what, value = MISFITS[misfit]
+    recording = refusals[misfit]
+    assert recording["error"]["kind"] == "refused"
+    message = recording["error"]["message"]
+    assert message.startswith("Stack cluster1 does not fit to its mesh, stack organization/eks-foundation/")
+    assert what in message
+    assert f"value:   {value}" in message
+    assert what.split(":", 1)[0] in recording["error"]["paths"], "so that the line of the stack file is found"
+    made = {each["type"] for each in recording["resources"]}
+    assert not any(each.startswith("aws:") for each in made), f"registered before the check: {sorted(made)}"
