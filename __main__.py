@@ -5,19 +5,17 @@ import components
 from settings import load_settings
 
 settings = load_settings()
-region: pulumi.Input[str] = settings.region
 mesh = None
 if settings.lattice_gateway and settings.cluster:
     mesh = components.referenced_environment(
         settings.lattice_gateway, cluster_name=settings.cluster.name, region=settings.region
     )
-    # Of the mesh, although it is the same: so nothing is made before mesh and cluster are known to fit.
-    region = mesh.region
 
 tags = {"pulumi-project": pulumi.get_project(), "pulumi-stack": pulumi.get_stack(), **settings.tags}
 aws_provider = aws.Provider(
     "aws",
-    region=region,
+    # Of the mesh, although it is the same: so nothing is made before mesh and cluster are known to fit.
+    region=mesh.region if mesh else settings.region,
     allowed_account_ids=[settings.expected_account_id] if settings.expected_account_id else None,
     default_tags=aws.ProviderDefaultTagsArgs(tags=tags),
 )
@@ -26,7 +24,10 @@ if settings.lattice_environment:
     environment = components.LatticeEnvironment(
         "environment",
         components.LatticeEnvironmentArgs(
-            settings=settings.lattice_environment, region=settings.region, aws_provider=aws_provider
+            settings=settings.lattice_environment,
+            region=settings.region,
+            aws_provider=aws_provider,
+            protect=settings.protect,
         ),
     )
     pulumi.export("latticeEnvironment", environment.outputs)

@@ -50,7 +50,10 @@ class StackSettings(Section):
     )
     protect: bool = Field(
         default=False,
-        description="Protect VPC, subnets, cluster and keys from deletion and replacement. For stacks with users.",
+        description=(
+            "Protect VPC, subnets, cluster, keys, and a mesh's zone, CA and network from deletion and replacement. For "
+            "stacks with users."
+        ),
     )
     tags: dict[str, str] = Field(default={}, description="Tags on every AWS resource.")
     image_registry: ImageRegistry | None = Field(

@@ -171,6 +171,8 @@ class LatticeEnvironmentArgs:
     settings: LatticeEnvironmentSettings
     region: str
     aws_provider: aws.Provider
+    protect: bool = False
+    """Protect zone, CA and network from deletion and replacement."""
 
 
 class LatticeEnvironment(pulumi.ComponentResource):
@@ -199,6 +201,7 @@ class LatticeEnvironment(pulumi.ComponentResource):
         super().__init__("eks-foundation:index:LatticeEnvironment", name, None, opts)
         settings, domain = args.settings, args.settings.domain
         child = pulumi.ResourceOptions(parent=self, provider=args.aws_provider)
+        stateful = pulumi.ResourceOptions(parent=self, provider=args.aws_provider, protect=args.protect)
 
         placeholder = aws.ec2.Vpc(
             f"{name}-zone",
@@ -215,7 +218,7 @@ class LatticeEnvironment(pulumi.ComponentResource):
             vpcs=[aws.route53.ZoneVpcArgs(vpc_id=placeholder.id)],
             # What external-dns had no time to remove must not keep the zone.
             force_destroy=True,
-            opts=pulumi.ResourceOptions(parent=self, provider=args.aws_provider, ignore_changes=["vpcs"]),
+            opts=pulumi.ResourceOptions.merge(stateful, pulumi.ResourceOptions(ignore_changes=["vpcs"])),
         )
 
         authority = aws.acmpca.CertificateAuthority(
@@ -231,7 +234,7 @@ class LatticeEnvironment(pulumi.ComponentResource):
                     common_name=domain, organization=settings.organization
                 ),
             ),
-            opts=child,
+            opts=stateful,
         )
         own_certificate = aws.acmpca.Certificate(
             f"{name}-authority",
@@ -281,7 +284,7 @@ class LatticeEnvironment(pulumi.ComponentResource):
         )
 
         network = aws.vpclattice.ServiceNetwork(
-            f"{name}-network", name=settings.service_network, auth_type="AWS_IAM", opts=child
+            f"{name}-network", name=settings.service_network, auth_type="AWS_IAM", opts=stateful
         )
         policy = aws.vpclattice.AuthPolicy(
             f"{name}-network",

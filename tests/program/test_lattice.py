@@ -383,3 +383,13 @@ def test_a_cluster_that_does_not_fit_to_its_mesh_is_refused_before_anything_is_m
     assert what.split(":", 1)[0] in recording["error"]["paths"], "so that the line of the stack file is found"
     made = {each["type"] for each in recording["resources"]}
     assert not any(each.startswith("aws:") for each in made), f"registered before the check: {sorted(made)}"
+
+
+def test_a_mesh_with_users_can_be_protected():
+    def edit(config):
+        return {**config, "eks-foundation:protect": "true"}
+
+    with start(ROOT, ["mesh"], ["update"], edits=[edit]) as running:
+        (recording,) = running.recordings()
+    protected = {each["type"].split(":")[-1] for each in recording["resources"] if each["protect"]}
+    assert protected == {"Zone", "CertificateAuthority", "ServiceNetwork"}
