@@ -167,6 +167,11 @@ def test_spot_nodes_cost_at_most_what_the_dearest_type_costs_on_demand():
     assert spot.hints == ("nodes of system are spot capacity, which costs less: here they cost as on demand",)
 
 
+def test_nodes_on_demand_are_of_the_first_type_that_is_named():
+    # EKS goes by the order of the list: 2 x 0.026 x 730 = 37.96
+    assert lines(made(*nodes(instanceTypes=["t3.small", "m7i.large"])))["nodes of system"] == "37.96 to 56.94"
+
+
 def test_an_instance_type_without_a_price_is_named_and_never_guessed():
     one = made(*nodes(instanceTypes=["p6e.48xlarge"]))
 
@@ -281,8 +286,11 @@ def test_a_route_of_a_lattice_gateway_is_a_lattice_service():
 
 
 def test_what_the_program_only_reads_costs_it_nothing():
-    zone = Resource(urn="z", type="aws:route53/zone:Zone", name="z", id="z", read=True)
-    assert made(zone).lines == ()
+    theirs = [
+        Resource(urn=type_, type=type_, name="theirs", id="x", read=True)
+        for type_ in ("aws:route53/zone:Zone", "aws:rds/instance:Instance")
+    ]
+    assert (made(*theirs).lines, made(*theirs).unpriced) == ((), ())
 
 
 def test_a_type_that_the_table_does_not_know_is_named():

@@ -300,10 +300,10 @@ def test_a_role_that_nobody_knows_yet_and_that_no_resource_of_the_program_makes_
 
 
 def test_what_is_only_looked_up_is_only_read():
-    found = made(aws("ec2/vpc:Vpc", read=True))
+    found = made(aws("iam/role:Role", read=True, inputs={"permissionsBoundary": "arn:x", "managedPolicyArns": ["y"]}))
 
     asked_for = {action for one in found.permissions for action in one.actions}
-    assert asked_for == set(ROWS["aws:ec2/vpc:Vpc"]["read"])
+    assert asked_for == set(ROWS["aws:iam/role:Role"]["read"])
 
 
 def test_an_input_that_is_not_given_asks_for_nothing():
