@@ -365,7 +365,7 @@ def injected(kube: Kube, deployment: KubeObject) -> list[str]:
     template = deployment.inputs["spec"]["template"]
     asked = [key for key, value in template["metadata"].get("annotations", {}).items() if value == "true"]
     expressions = [
-        each["applyConfiguration"]["expression"]
+        str(each)
         for policy in kube.of_type(MUTATION)
         if any(key in str(policy.inputs["spec"].get("matchConditions")) for key in asked)
         for each in policy.inputs["spec"]["mutations"]
