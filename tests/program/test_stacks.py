@@ -9,6 +9,7 @@ import pytest
 
 from preflight.create_only import table
 from preflight.graph import Graph, Resource, Secret
+from preflight.identities import explain
 from preflight.program import record, start
 
 ROOT = Path(__file__).parents[2]
@@ -246,3 +247,23 @@ def test_a_cluster_with_both_controllers_leaves_the_gateway_api_to_the_one_that_
     gates = release["inputs"]["values"]["controllerConfig"]["featureGates"]
     assert gates == {"ALBGatewayAPI": False, "NLBGatewayAPI": False, "GatewayListenerSet": False}
     assert any("its gateway features are off" in log["message"] for log in recording["logs"]), "and says so"
+
+
+# What the prod stack adds: HTTPS under a name.
+
+
+@pytest.mark.parametrize("account", ["external-dns/external-dns", "cert-manager/cert-manager-route53"])
+def test_prod_lets_its_controllers_write_to_the_zone_of_the_stack_and_no_other(recordings, account):
+    (identity,) = explain(Graph.of(recordings["prod", "update"]), *account.split("/"))
+    assert [each.namespace for each in identity.workloads] == [identity.namespace], "a release runs under it"
+    assert (identity.chosen.mechanism, identity.chosen.decision.admitted) == ("IRSA", True)
+    statements = [each for policy in identity.chosen.policies for each in json.loads(policy.document)["Statement"]]
+    assert [each["Resource"] for each in statements if "route53:ChangeResourceRecordSets" in each["Action"]] == [
+        ["arn:aws:route53:::hostedzone/Z0123456789EXAMPLE"]
+    ]
+
+
+def test_prod_ends_in_a_name_with_https(recordings):
+    outputs = recordings["prod", "update"]["outputs"]
+    assert outputs["url"] == "https://demo.example.com"
+    assert outputs["loadBalancerHost"].endswith(".elb.amazonaws.com")
