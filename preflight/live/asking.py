@@ -70,7 +70,6 @@ class Account:
         self.gaps: list[Gap] = []
         self.session = session
         self._tell = tell
-        self._clients: dict[str, Any] = {}
         self._answers: dict[str, Any] = {}
 
     def at_home(self) -> "Account":
@@ -118,9 +117,7 @@ class Account:
     def _asking(self, service: str, operation: str) -> Generator[Any]:
         """Turn what boto3 raises into a gap, or into the end of the report."""
         self._tell(f"{service} {operation.replace('_', ' ')}")
-        if service not in self._clients:
-            self._clients[service] = _made(self.session, service, self.region)
-        client = self._clients[service]
+        client = _made(service, self.region)
         errors = _botocore()
         try:
             yield client
@@ -164,7 +161,7 @@ def connect(region: str, tell: Callable[[str], None]) -> Account:
     errors = _botocore()
     tell("sts get caller identity")
     try:
-        identity = _made(session, "sts", region).get_caller_identity()
+        identity = _made("sts", region).get_caller_identity()
     except errors.ClientError as problem:
         code = problem.response["Error"]["Code"]
         raise _off(session, region, tell) if code in _STRANGE else _unusable(code) from None
@@ -188,7 +185,7 @@ def _off(session: Any, region: str, tell: Callable[[str], None]) -> NoAnswerErro
     errors = _botocore()
     tell("sts get caller identity in another region")
     try:
-        account = str(_made(session, "sts", home).get_caller_identity()["Account"])
+        account = str(_made("sts", home).get_caller_identity()["Account"])
     except (errors.ClientError, errors.BotoCoreError) as problem:
         response: Mapping[str, Any] = getattr(problem, "response", {})
         return _unusable(response.get("Error", {}).get("Code", type(problem).__name__))
@@ -213,10 +210,12 @@ def _unusable(code: str) -> NoAnswerError:
     )
 
 
-def _made(session: Any, service: str, region: str) -> Any:
+@functools.cache
+def _made(service: str, region: str) -> Any:
+    """Return a client; one for all clusters of a stack."""
     config = importlib.import_module("botocore.config")
     settings = config.Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard"})
-    return session.client(service, region_name=region, config=settings)
+    return _session().client(service, region_name=region, config=settings)
 
 
 @functools.cache

@@ -91,7 +91,7 @@ class StandIn:
             body = any_key(call, body)
             environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
         if answer is None:
-            response = Response.from_app(self.moto, environ)
+            response = Response.from_app(self.moto, environ, buffered=True)
             if call.service == "eks" and re.fullmatch(r"GET /clusters/[^/]+", call.operation):
                 response = self.completed(response)
             return response(environ, start_response)

@@ -53,9 +53,11 @@ def preflight(servers, monkeypatch, capsys):
 @pytest.fixture
 def new_session():
     """Credentials are read anew, before and after."""
-    asking._session.cache_clear()
+    for kept in (asking._session, asking._made):
+        kept.cache_clear()
     yield
-    asking._session.cache_clear()
+    for kept in (asking._session, asking._made):
+        kept.cache_clear()
 
 
 def four_parts(message: str) -> None:

@@ -8,8 +8,10 @@ import shlex
 from pathlib import Path
 
 import boto3
+from moto.iam.aws_managed_policies import aws_managed_policies_data
 
 from preflight import cli
+from preflight.access import allows
 from preflight.live.asking import _PREFIXES
 from preflight.live.doctor import examine
 from preflight.live.leftovers import look
@@ -33,6 +35,13 @@ def test_the_least_policy_has_every_action_that_is_asked_and_no_other(deployed):
     actions |= {"iam:GetRolePolicy"}  # where a plan has inline policies; dev has none under a service account
     policy = json.loads(PAGE.split("<!-- policy -->\n\n```json\n")[1].split("```")[0])
     assert sorted(policy["Statement"][0]["Action"]) == sorted(actions), json.dumps(sorted(actions), indent=2)
+
+
+def test_the_managed_policy_that_is_named_is_enough():
+    least = json.loads(PAGE.split("<!-- policy -->\n\n```json\n")[1].split("```")[0])
+    readers = json.loads(aws_managed_policies_data)["ReadOnlyAccess"]["Document"]
+    wanted = least["Statement"][0]["Action"]
+    assert [one for one in wanted if not allows({"ReadOnlyAccess": readers}, one).admitted] == []
 
 
 def action(question: str) -> str:
