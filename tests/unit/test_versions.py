@@ -12,6 +12,7 @@ import pytest
 import iam_policies
 from components import versions
 from components.versions import KUBERNETES, Chart
+from preflight.rules import cluster
 
 ROOT = Path(iam_policies.__file__).parents[1]
 SOURCES: dict[str, Any] = tomllib.loads((ROOT / "iam_policies" / "sources.toml").read_text("utf-8"))
@@ -191,3 +192,9 @@ def test_no_row_can_be_changed_by_a_program() -> None:
         versions.DEMO_IMAGE.port = 80  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(TypeError):
         KUBERNETES["1.19"] = KUBERNETES["1.35"]  # pyright: ignore[reportIndexIssue]
+
+
+@pytest.mark.parametrize("row", KUBERNETES.values(), ids=KUBERNETES)
+def test_the_rules_judge_by_the_same_dates(row: versions.KubernetesVersion) -> None:
+    dates = cluster.SUPPORT[row.name]
+    assert dates == (row.standard_support_ends, row.extended_support_ends), "preflight has a table of its own"
