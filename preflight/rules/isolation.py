@@ -255,3 +255,46 @@ def controller_asks_outside(stack: Stack) -> Iterator[Hit]:
                     message=f"Release {release.name} has {', '.join(asked)} on, and its nodes have no way out.",
                     fix=f"Set {', '.join(f'{key}: false' for key in asked)} in its values.",
                 )
+
+
+@rule(
+    "api-unreachable",
+    title="Nobody but the nodes reaches the Kubernetes API",
+    severity="warning",
+    looks_at="Clusters without a public endpoint that the program makes objects in, and the ingress rules of the "
+    "security group that EKS puts on the private one.",
+    why="EKS' own group admits its members only: from a VPN, a peer or another machine of the VPC, `pulumi up` waits "
+    "for the API until it times out.",
+    source="https://docs.aws.amazon.com/eks/latest/userguide/cluster-endpoint.html#private-access",
+    fix="Admit port 443 from where Pulumi runs.",
+)
+def api_unreachable(stack: Stack) -> Iterator[Hit]:
+    """Whoever runs Pulumi reaches the API."""
+    found = estate(stack)
+    for cluster in found.clusters:
+        group = cluster.own_security_group
+        others = cluster.security_groups - {group}
+        inside = any(
+            found.cluster_of(one.resource) is cluster for objects in found.objects.values() for one in objects
+        ) or any(found.cluster_of(one.resource) is cluster for one in found.releases)
+        if not group or others or not inside or cluster.get("vpcConfig.endpointPublicAccess") is not False:
+            continue
+        nodes = {one for each in found.nodes_of(cluster) for one in each.security_groups}
+        sources = [
+            known_text(properties(one), key)
+            for one in stack.graph.of_type(*_INGRESS_RULES)
+            if text(one, "securityGroupId") == group
+            for key in ("cidrIpv4", "cidrIpv6", "prefixListId", "referencedSecurityGroupId", "sourceSecurityGroupId")
+        ]
+        ranges = [
+            one
+            for rule_ in stack.graph.of_type("aws:ec2/securityGroupRule:SecurityGroupRule")
+            if text(rule_, "securityGroupId") == group
+            for one in (*items(rule_, "cidrBlocks"), *items(rule_, "prefixListIds"))
+        ]
+        if not ranges and not {one for one in sources if one} - nodes:
+            yield Hit(
+                resource=cluster.resource,
+                message=f"The private endpoint of cluster {cluster.name}, its only one, admits nobody but its nodes.",
+                fix="Add an ingress rule for TCP 443 from your VPN or VPC to the cluster's security group.",
+            )

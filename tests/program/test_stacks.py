@@ -267,3 +267,55 @@ def test_prod_ends_in_a_name_with_https(recordings):
     outputs = recordings["prod", "update"]["outputs"]
     assert outputs["url"] == "https://demo.example.com"
     assert outputs["loadBalancerHost"].endswith(".elb.amazonaws.com")
+
+
+# What the other stacks are for.
+
+
+def test_isolated_pulls_every_chart_and_image_from_its_own_registry(recordings):
+    isolated = Graph.of(recordings["isolated", "update"])
+    registry = "111122223333.dkr.ecr.ap-northeast-2.amazonaws.com/mirror"
+    releases = {str(each.inputs["name"]): each.inputs for each in isolated.of_type("kubernetes:helm.sh/v3:Release")}
+    assert set(releases) == {"aws-load-balancer-controller", "cert-manager"}
+    for inputs in releases.values():
+        assert inputs["chart"].startswith(f"oci://{registry}/")
+        assert "repositoryOpts" not in inputs, "an OCI chart has no repository beside its address"
+    assert releases["cert-manager"]["values"]["imageRegistry"] == f"{registry}/quay.io"
+    image = releases["aws-load-balancer-controller"]["values"]["image"]["repository"]
+    assert image == f"{registry}/public.ecr.aws/eks/aws-load-balancer-controller"
+    demo = only(isolated, "kubernetes:apps/v1:Deployment", "demo-deployment")
+    assert all(
+        each["image"].startswith(f"{registry}/") for each in demo.inputs["spec"]["template"]["spec"]["containers"]
+    )
+
+
+def test_isolated_asks_neither_waf_nor_shield_and_has_no_route_out(recordings):
+    isolated = Graph.of(recordings["isolated", "update"])
+    values = only(isolated, "kubernetes:helm.sh/v3:Release", "ingress-aws-load-balancer-controller").inputs["values"]
+    assert {key: values[key] for key in ("enableShield", "enableWaf", "enableWafv2")} == {
+        "enableShield": False,
+        "enableWaf": False,
+        "enableWafv2": False,
+    }
+    assert [each.name for each in isolated.of_type("aws:ec2/route:Route")] == ["network-public-default"]
+
+
+def test_prod_protects_what_cannot_be_made_again_and_nothing_else(recordings):
+    prod = Graph.of(recordings["prod", "update"])
+    protected = {each.type.rpartition(":")[2] for each in prod.resources.values() if each.protect}
+    assert protected >= {"Key", "Subnet", "Vpc"}
+    # The cluster itself by a transform on the component's child, which no recording plays: see test_cluster.
+    assert protected <= {"Bucket", "Key", "Subnet", "Vpc"}
+    assert only(prod, "eks:index:Cluster", "cluster-eks").inputs["deletionProtection"] is True
+
+
+def test_prod_has_nodes_of_every_kind_and_room_for_addons_on_those_that_stay(recordings):
+    prod = Graph.of(recordings["prod", "update"])
+    groups = {each.name: each.inputs for each in prod.of_type("aws:eks/nodeGroup:NodeGroup")}
+    assert {name: (each["capacityType"], each["amiType"]) for name, each in groups.items()} == {
+        "cluster-system": ("ON_DEMAND", "BOTTLEROCKET_x86_64"),
+        "cluster-arm": ("ON_DEMAND", "AL2023_ARM_64_STANDARD"),
+        "cluster-spot": ("SPOT", "AL2023_x86_64_STANDARD"),
+    }
+    assert [name for name, each in groups.items() if not each.get("taints")] == ["cluster-system"]
+    assert all(len(each["subnetIds"]) == 3 for each in groups.values())

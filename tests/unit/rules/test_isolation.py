@@ -9,12 +9,14 @@ from tests.unit.rules.conftest import Change, Recorded
 
 CONTROLLER = "Release ingress-aws-load-balancer-controller"
 POD = ("spec", "template", "spec", "containers", 0)
+VPN = "SecurityGroupIngressRule cluster-control-plane-10.200.0.0/16"
 PUBLIC = "public.ecr.aws/nginx/nginx:1"
 
 MUTANTS: dict[str, Change] = {
     "endpoint-missing": lambda stack: stack.remove("VpcEndpoint network-ecr.api"),
     "endpoint-deaf": lambda stack: stack["VpcEndpoint network-sts"].set("privateDnsEnabled", to=False),
     "image-out-of-reach": lambda stack: stack["Deployment demo-deployment"].set(*POD, "image", to=PUBLIC),
+    "api-unreachable": lambda stack: stack.remove(VPN),
     "controller-asks-outside": lambda stack: stack[CONTROLLER].unset("values", "enableWafv2"),
 }
 
@@ -59,15 +61,18 @@ def test_the_names_of_another_partition_are_read(isolated):
     assert isolated.of("endpoint-missing") == []
 
 
+OUT = [rule for rule in MUTANTS if rule != "api-unreachable"]
+
+
 @pytest.mark.parametrize("target", ["natGatewayId", "transitGatewayId", "networkInterfaceId"])
 def test_with_a_way_out_no_endpoint_is_missed_and_no_image_is_out_of_reach(isolated, target):
-    for rule in MUTANTS:
+    for rule in OUT:
         MUTANTS[rule](isolated)
     for zone in ("ap-northeast-2a", "ap-northeast-2c"):
         table = isolated[f"RouteTable network-private-{zone}"].raw["id"]
         inputs = {"routeTableId": table, "destinationCidrBlock": "0.0.0.0/0", target: "out-1"}
         isolated.add("aws:ec2/route:Route", f"out-{zone}", inputs, like="Route network-public-default")
-    assert [one for rule in MUTANTS for one in isolated.of(rule)] == []
+    assert [one for rule in OUT for one in isolated.of(rule)] == []
 
 
 def test_an_endpoint_whose_security_group_admits_nothing_is_deaf(isolated):
@@ -104,3 +109,21 @@ def test_all_three_questions_of_the_controller_are_named(isolated: Recorded):
         isolated[CONTROLLER].unset("values", key)
     (finding,) = isolated.of("controller-asks-outside")
     assert "enableShield, enableWaf, enableWafv2" in finding.message
+
+
+def test_a_public_endpoint_is_reached_without_a_rule(isolated):
+    isolated.remove(VPN)
+    isolated["Cluster cluster-eks"].set("endpointPublicAccess", to=True)
+    assert isolated.of("api-unreachable") == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [{"cidrIpv4": "10.3.0.0/16"}, {"prefixListId": "pl-1"}, {"referencedSecurityGroupId": "sg-of-a-runner"}],
+    ids=lambda source: next(iter(source)),
+)
+def test_whoever_is_admitted_beside_the_nodes_reaches_the_api(isolated, source):
+    kept = isolated[VPN].unset("cidrIpv4")
+    for key, value in source.items():
+        kept.set(key, to=value)
+    assert isolated.of("api-unreachable") == []
