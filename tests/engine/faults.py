@@ -37,6 +37,8 @@ class Target:
 
     type: str
     name: str
+    stays: bool = False
+    """Whether it stays on purpose when the stack goes."""
 
     @property
     def label(self) -> str:
@@ -47,7 +49,7 @@ class Target:
 def targets(settled: Deployment) -> list[Target]:
     """Every resource of the stack that a provider makes."""
     return [
-        Target(each["type"], name_of(each["urn"]))
+        Target(each["type"], name_of(each["urn"]), each.get("retainOnDelete", False))
         for each in settled.state
         if each.get("custom") and not each["type"].startswith("pulumi:")
     ]
@@ -70,7 +72,7 @@ def deletion_fails(lab: Lab, settled: Deployment, target: Target, folder: Path, 
     first = deployment.destroy()
     if message not in first.error or target.name not in first.error:
         yield "the failed destroy has to name the resource and say what AWS said"
-    yield from _comes_down(deployment)
+    yield from _comes_down(deployment, settled)
 
 
 def killed_while_creating(lab: Lab, settled: Deployment, target: Target, folder: Path, *, when: When) -> Iterator[str]:
@@ -97,7 +99,7 @@ def killed_while_deleting(lab: Lab, settled: Deployment, target: Target, folder:
         return
     recover(deployment)
     deployment.world.late.clear()
-    yield from _comes_down(deployment)
+    yield from _comes_down(deployment, settled)
 
 
 def every_creation_fails(lab: Lab, settled: Deployment, folder: Path) -> Iterator[str]:
@@ -111,21 +113,21 @@ def every_deletion_fails(lab: Lab, settled: Deployment, folder: Path) -> Iterato
     """Every deletion fails once, so that it takes as many destroys as resources wait for one another."""
     deployment = settled.branch(folder)
     yield from _again_and_again(lab, settled, "delete", partial(deployment.destroy, continue_on_error=True))
-    yield from _comes_down(deployment)
+    yield from _comes_down(deployment, settled)
 
 
 def _again_and_again(
     lab: Lab, settled: Deployment, operation: Literal["create", "delete"], command: Callable[[], Outcome]
 ) -> Iterator[str]:
-    faults = [Fault(operation, each.type, each.name, THROTTLED) for each in targets(settled)]
+    victims = [each for each in targets(settled) if operation == "create" or not each.stays]
+    faults = [Fault(operation, each.type, each.name, THROTTLED) for each in victims]
     lab.cloud.faults = faults
     played = 0
     while (error := command().error) and played < sum(each.played for each in faults):
         played = sum(each.played for each in faults)
     if error:
         yield f"nothing else may go wrong: {error[-2000:]}"
-    kept = {(each["type"], name_of(each["urn"])) for each in settled.state if each.get("retainOnDelete")}
-    if missed := [each.name for each in faults if not each.played and (each.type, each.name) not in kept]:
+    if missed := [each.name for each in faults if not each.played]:
         yield f"every {operation} has to happen, these did not: {missed}"
 
 
@@ -144,12 +146,13 @@ def _converges(deployment: Deployment, settled: Deployment) -> Iterator[str]:
         yield f"afterwards there has to be nothing left to do: {third.changes} {third.error}"
 
 
-def _comes_down(deployment: Deployment) -> Iterator[str]:
+def _comes_down(deployment: Deployment, settled: Deployment) -> Iterator[str]:
     second = deployment.destroy()
     if second.error:
         yield f"the second destroy has to finish: {second.error[-2000:]}"
-    if deployment.leftovers:
-        yield f"nothing may be left: {deployment.leftovers}"
+    beside = deployment.world.beside(settled.kept)
+    if left := [each for each in deployment.leftovers if each in beside]:
+        yield f"nothing may be left: {left}"
 
 
 def contents(world: World) -> Counter[str]:
@@ -215,9 +218,12 @@ def _made_for(deployment: Deployment, urn: str) -> str | None:
     for thing in world.of_type(type_of(urn)):
         if thing.made_by == "pulumi" and thing.id not in known and thing.inputs == wanted:
             return import_id(thing)
+    metadata = wanted.get("metadata", {})
     for kube in world.kubes.values():
         for item in kube.of_type(type_of(urn)):
-            if item.id not in known and item.inputs == wanted:
+            # By name: what is in a Secret stands encrypted in the state.
+            named = (metadata.get("namespace", item.namespace), metadata.get("name")) == (item.namespace, item.name)
+            if item.id not in known and (named or item.inputs == wanted):
                 return item.id
     return None
 

@@ -416,6 +416,11 @@ class Deployment:
         return json.loads(self.checkpoint_file.read_text())["checkpoint"]["latest"] or {}
 
     @property
+    def kept(self) -> set[str]:
+        """The ids of what stays on purpose when the stack goes."""
+        return {each["id"] for each in self.state if each.get("retainOnDelete") and "id" in each}
+
+    @property
     def pending(self) -> list[dict[str, Any]]:
         """The operations that a killed engine had begun."""
         return self.checkpoint.get("pending_operations", [])

@@ -91,6 +91,8 @@ class _Worker:
         cls.folder = Path(cls.open.enter_context(tempfile.TemporaryDirectory()))
         cls.lab = cls.open.enter_context(laboratory(cls.folder / "home"))
         cls.settled = Deployment(cls.lab, cls.folder / "settled", stack)
+        # What is protected does not go at all, which is not what is swept for.
+        cls.settled.configure(lambda settings: settings.pop("protect", None))
         cls.error = cls.settled.up().error
 
     @classmethod
@@ -104,7 +106,12 @@ class _Worker:
         if cls.error:
             raise SystemExit(f"{cls.settled.name} does not come up at all: {cls.error}")
         whole: list[Job] = [(what, None) for what in (*AT_ONCE, *cls.edits())]
-        return [*whole, *((scenario, target) for scenario in SCENARIOS for target in targets(cls.settled))]
+        return [*whole, *((scenario, target) for scenario in SCENARIOS for target in cls.targets(scenario))]
+
+    @classmethod
+    def targets(cls, scenario: str) -> list[Target]:
+        """The resources that it can happen to: what stays on purpose is never deleted."""
+        return [each for each in targets(cls.settled) if not (each.stays and "delet" in scenario)]
 
     @classmethod
     def edits(cls) -> dict[str, Edit]:

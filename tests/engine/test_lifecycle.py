@@ -58,7 +58,7 @@ def gone(life: Life, tmp_path_factory: pytest.TempPathFactory) -> Gone:
         # What is protected goes in two steps, each of which somebody has to want.
         deployment.configure(lambda stack: stack.update(protect=False))
         assert not deployment.up().error
-    kept = {each["id"] for each in deployment.state if each.get("retainOnDelete") and "id" in each}
+    kept = deployment.kept
     return Gone(deployment, deployment.destroy(), kept)
 
 
@@ -101,10 +101,7 @@ def test_no_command_warns_of_anything_unexpected(life: Life):
 
 def test_a_destroy_leaves_nothing_in_the_account(gone: Gone):
     assert not gone.outcome.error
-    world = gone.deployment.world
-    left = [each for each in world.things.values() if not gone.kept & {each.id, each.inputs.get("bucket")}]
-    assert left == []
-    assert [kube for kube in world.kubes.values() if kube.objects] == []
+    assert gone.deployment.world.beside(gone.kept) == []
     assert gone.deployment.state == []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 
 from .wire import Json, at
@@ -137,7 +137,12 @@ class World:
     @property
     def leftovers(self) -> list[str]:
         """Everything that is there, for a message."""
-        return [str(each) for each in self.things.values()] + [
+        return self.beside(frozenset())
+
+    def beside(self, kept: Set[str]) -> list[str]:
+        """Everything that is there beside these ids and what is in them."""
+        things = [each for each in self.things.values() if not kept & {each.id, each.inputs.get("bucket")}]
+        return [str(each) for each in things] + [
             f"{each.type.split(':')[-1]} {each.id} in cluster {kube.cluster_name}"
             for kube in self.kubes.values()
             for each in kube.objects.values()
