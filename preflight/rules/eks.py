@@ -441,6 +441,12 @@ class Estate:
                 found[str(role).rpartition("/")[2]].append(one)
         return found
 
+    @cached_property
+    def protects(self) -> bool:
+        """Whether anything here is protected from deletion."""
+        resources = self.graph.resources.values()
+        return any(one.protect is True or one.inputs.get("deletionProtection") is True for one in resources)
+
     # Load balancers
 
     def controllers(self, place: str) -> list[Release]:
@@ -552,8 +558,7 @@ def system(stack: Stack) -> Estate:
 
 def lasts(stack: Stack) -> bool:
     """Whether somebody wants what the program makes to last: it protects something, in Pulumi or in EKS."""
-    resources = stack.graph.resources.values()
-    return any(one.protect is True or at(properties(one), "deletionProtection") is True for one in resources)
+    return estate(stack).protects
 
 
 def parsed(document: str) -> object:
