@@ -88,8 +88,13 @@ def _role(examined: Examined, role: Resource) -> Answer | None:
     names = named_after(role, [str(one["RoleName"]) for one in account.items("iam", "list_roles", "Roles")])
     roles = [account.one("iam", "get_role", "NoSuchEntity", RoleName=name) for name in names]
     there = [cast("Answer", one["Role"]) for one in roles if one]
-    own = [one for one in there if examined.place.owns(tags(one.get("Tags")))]
+    own = [one for one in there if examined.place.owns(tags(one.get("Tags")), _stack(role))]
     return next(iter(own or there), None) if own or len(there) == 1 else None
+
+
+def _stack(resource: Resource) -> str:
+    """Return the stack that makes a resource, which may be another one of the same program."""
+    return resource.urn.split(":")[2]
 
 
 def _role_verdict(about: str, role: Resource, live: Answer | None) -> Verdict:
@@ -100,7 +105,7 @@ def _role_verdict(about: str, role: Resource, live: Answer | None) -> Verdict:
         about=about,
         link="role",
         status="broken",
-        text=f"there is no role {name} of this stack",
+        text=f"there is no role {name} of stack {_stack(role)}",
         fix="pulumi refresh, then pulumi up",
     )
 
@@ -226,7 +231,10 @@ def _trust(examined: Examined, identity: Identity, way: Way, about: str, live: A
         fix = "pulumi refresh, then pulumi up"
         return Verdict(about=about, link="trust", status="broken", text=decision.reason, fix=fix)
     planned = examined.translate(text(properties(cast("Resource", way.role)), "assumeRolePolicy"))
-    gained, _ = compared(rights(planned), rights(document))
+    try:
+        gained, _ = compared(rights(planned), rights(document))
+    except MalformedError:  # the plan's is not known before the update
+        gained = []
     if gained:
         return Verdict(
             about=about, link="trust", status="drift", text=f"beyond the plan it {_told(gained)}", fix="pulumi up"

@@ -25,9 +25,10 @@ class Place:
     own_tags: Mapping[str, str]
     """Default tags that name the project or the stack; empty where none names the stack."""
 
-    def owns(self, tags: Mapping[str, str]) -> bool:
-        """Whether tags say that the stack itself made something."""
-        return bool(self.own_tags) and self.own_tags.items() <= tags.items()
+    def owns(self, tags: Mapping[str, str], stack: str = "") -> bool:
+        """Whether tags say that the stack itself made something, or another stack of its program."""
+        own = {key: stack if stack and value == self.stack else value for key, value in self.own_tags.items()}
+        return bool(own) and own.items() <= tags.items()
 
 
 def places(recording: Recording, estate: Estate) -> list[tuple[Place, Cluster]]:

@@ -9,11 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from preflight import program
+from preflight.live.doctor import examine
 from tests.live.world import CLUSTER, CONTROLLER, OWN, REGION, listed, named
 
+ROOT = Path(__file__).parents[2]
+ROLE = "arn:aws:iam::123456789012:role/cluster"
 INGRESS = "Ingress demo/demo"
 SYSTEM = "/api/v1/namespaces/kube-system/serviceaccounts/aws-load-balancer-controller"
 CLASS = "/apis/networking.k8s.io/v1/ingressclasses/alb"
@@ -402,3 +407,20 @@ def test_a_cluster_that_is_gone_while_its_network_is_there_broke_off(deployed):
     [broken] = [one for one in deployed.doctor().verdicts if one.status == "broken"]
     assert broken.link == "cluster"
     assert f"it is not there, but {deployed.ids['vpc']} of the stack is" in broken.text
+
+
+def test_a_role_of_another_stack_is_known_by_that_stacks_tags(empty):
+    """The client role of a mesh is made once, and taken in each of its clusters."""
+    preview, update = program.record(ROOT, ["cluster1"])
+    eks, iam = empty.client("eks"), empty.client("iam")
+    eks.create_cluster(name="cluster1", version="1.35", roleArn=ROLE, resourcesVpcConfig={"subnetIds": []})
+    vpc = empty.client("ec2").create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    empty.aws.cluster["resourcesVpcConfig"] = {"vpcId": vpc}
+    for stack, suffix in (("mesh", "0000000"), ("mesh-of-others", "1111111")):
+        own = listed({**OWN, "pulumi-stack": stack})
+        iam.create_role(RoleName=f"environment-client-{suffix}", AssumeRolePolicyDocument="{}", Tags=own)
+
+    [report] = examine(preview, update, lambda _: None)
+    roles = {one.about: one.text for one in report.verdicts if one.link == "role"}
+    assert roles["apps/default"] == "arn:aws:iam::123456789012:role/environment-client-0000000"
+    assert "of stack cluster1" in roles["kube-system/aws-node"]
