@@ -201,7 +201,7 @@ def _contradictions(settings: StackSettings) -> Iterator[Problem]:
                     change="choose a known one, or add its row with IAM policy and custom resources",
                 )
         yield from _unreachable(settings, network)
-    yield from _foreign_principals(settings)
+    yield from _contradictions_of_access(settings)
     yield from _contradictions_of_identities(settings)
     yield from _contradictions_of_ingress(settings)
     yield from _contradictions_of_kiam(settings)
@@ -288,13 +288,23 @@ def _unreachable(settings: StackSettings, network: NetworkSettings) -> Iterator[
         )
 
 
-def _foreign_principals(settings: StackSettings) -> Iterator[Problem]:
-    """Administrators and viewers of another partition."""
+def _contradictions_of_access(settings: StackSettings) -> Iterator[Problem]:
+    """Administrators and viewers of another partition, or named twice."""
     partition = partition_of(settings.region)
     cluster = settings.cluster
     granted = {"admins": cluster.admins, "viewers": cluster.viewers} if cluster is not None else {}
+    named: set[str] = set()
     for field, arns in granted.items():
         for index, arn in enumerate(arns):
+            if arn in named:
+                yield Problem(
+                    path=f"cluster.{field}.{index}",
+                    what="a role or user that is named already, as administrator or viewer",
+                    value=arn,
+                    allowed="one access entry for a role or user; an administrator reads everything anyway",
+                    change="drop the second one",
+                )
+            named.add(arn)
             if arn.split(":")[1] != partition:
                 yield Problem(
                     path=f"cluster.{field}.{index}",

@@ -228,6 +228,24 @@ class NodeGroupSettings(Section):
         return any(t.effect != "PreferNoSchedule" and t.key != "CriticalAddonsOnly" for t in self.taints)
 
 
+def _check_room_for_addons(value: dict[str, NodeGroupSettings]) -> dict[str, NodeGroupSettings]:
+    open_to_all = {key: group for key, group in value.items() if not group.keeps_pods_away}
+    if not open_to_all:
+        refuse(
+            f"a taint on every node group: {', '.join(value)}",
+            allowed="at least one without, or with CriticalAddonsOnly: CoreDNS and other add-ons have to run",
+            change="drop the taints of one group, or add a group",
+        )
+    if all(group.capacity == "spot" or group.min_size == 0 for group in open_to_all.values()):
+        refuse(
+            f"no node that stays for CoreDNS and other add-ons: {', '.join(open_to_all)} on spot capacity or with "
+            "minSize 0",
+            allowed="at least one node group without taints that is on-demand and has a minSize of 1 or more",
+            change="add a small on-demand group; EKS waits twenty minutes for add-ons that nothing can run",
+        )
+    return value
+
+
 class ClusterSettings(Section):
     """Section `cluster`: the EKS cluster and its nodes."""
 
@@ -235,9 +253,9 @@ class ClusterSettings(Section):
     kubernetes_version: Annotated[str, AfterValidator(_check_version)] = Field(
         description='Kubernetes version, in quotes: "1.35".'
     )
-    node_groups: Annotated[dict[Label, NodeGroupSettings], Field(min_length=1)] = Field(
-        description="Managed node groups by name."
-    )
+    node_groups: Annotated[
+        dict[Label, NodeGroupSettings], Field(min_length=1), AfterValidator(_check_room_for_addons)
+    ] = Field(description="Managed node groups by name.")
     public_access_cidrs: tuple[Cidr, ...] = Field(
         default=(), description="Who may reach the public API endpoint. Empty: there is only the private one."
     )
@@ -271,35 +289,6 @@ class ClusterSettings(Section):
         ),
     )
     oidc: OidcSettings = Field(default=OidcSettings(), description="How the IAM OIDC provider is registered.")
-
-    @model_validator(mode="after")
-    def _has_room_for_every_pod(self) -> ClusterSettings:
-        open_to_all = {key: group for key, group in self.node_groups.items() if not group.keeps_pods_away}
-        if not open_to_all:
-            refuse(
-                f"a taint on every node group: {', '.join(self.node_groups)}",
-                allowed="at least one without, or with CriticalAddonsOnly: CoreDNS and other add-ons have to run",
-                change="drop the taints of one group, or add a group",
-            )
-        if all(group.capacity == "spot" or group.min_size == 0 for group in open_to_all.values()):
-            refuse(
-                f"no node that stays for CoreDNS and other add-ons: {', '.join(open_to_all)} have spot capacity or "
-                "minSize 0",
-                allowed="at least one node group without taints that is on-demand and has a minSize of 1 or more",
-                change="add a small on-demand group; EKS waits twenty minutes for add-ons that nothing can run",
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _grants_once(self) -> ClusterSettings:
-        principals = [*self.admins, *self.viewers]
-        if twice := sorted({arn for arn in principals if principals.count(arn) > 1}):
-            refuse(
-                f"listed more than once in admins and viewers: {', '.join(twice)}",
-                allowed="one access entry for a role or user; an administrator reads everything anyway",
-                change="drop the second one",
-            )
-        return self
 
     @property
     def addresses(self) -> int:

@@ -414,7 +414,7 @@ REFUSED = {
     ),
     "a taint on every node group": (
         {"cluster__nodeGroups__system__taints": [{"key": "team"}]},
-        "cluster",
+        "cluster.nodeGroups",
         "CoreDNS",
         "add a group",
     ),
@@ -469,19 +469,19 @@ REFUSED = {
     ),
     "an administrator who is a viewer too": (
         {"cluster__admins": [f"{IAM}:role/a"], "cluster__viewers": [f"{IAM}:role/a"]},
-        "cluster",
+        "cluster.viewers.0",
         "one access entry",
         "drop the second",
     ),
     "spot nodes for everything": (
         {"cluster__nodeGroups__system__capacity": "spot"},
-        "cluster",
+        "cluster.nodeGroups",
         "on-demand",
         "add a small on-demand group",
     ),
     "no node that stays": (
         {"cluster__nodeGroups__system__minSize": 0},
-        "cluster",
+        "cluster.nodeGroups",
         "a minSize of 1 or more",
         "add a small on-demand group",
     ),
