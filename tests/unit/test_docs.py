@@ -6,15 +6,18 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 from ruamel.yaml import YAML
 
 from components import IdentitySettings
 from preflight.access import OidcProvider, WebIdentityToken, may_assume
+from preflight.cli import app
 from preflight.graph import Graph
 from preflight.program import record
 
@@ -70,6 +73,28 @@ def test_what_the_readme_shows_of_the_preview_is_what_it_prints():
     lines = [re.sub(r":\d+$", "", line.rstrip()) for text in printed for line in text.splitlines()]
     missing = [line for line in shown.splitlines() if line != "…" and re.sub(r":\d+$", "", line) not in lines]
     assert missing == [], "copy these lines anew from `make preview`"
+
+
+DOCS = {file.name: file.read_text(encoding="utf-8") for file in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]}
+COMMANDS = [
+    line
+    for text in DOCS.values()
+    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    for line in block.splitlines()
+    if re.match(r"\S*preflight ", line)
+]
+ROWS = [command for row in re.findall(r"(?m)^\| `[a-z]+ .*?` \|", README) for command in re.findall(r"`(.*?)`", row)]
+
+
+@pytest.mark.parametrize("line", [*COMMANDS, *(f".venv/bin/preflight {command}" for command in ROWS)])
+def test_a_command_to_copy_is_one_that_there_is(line):
+    command, *arguments = shlex.split(line, comments=True)
+    assert command in (".venv/bin/preflight", ".preflight/bin/preflight"), "it is copied where neither is on PATH"
+    group = typer.main.get_command(app)
+    with group.make_context("preflight", arguments) as context:
+        name, subcommand, rest = group.resolve_command(context, [*context._protected_args, *context.args])
+        with subcommand.make_context(name, rest, parent=context) as parsed:
+            assert parsed.info_name == name
 
 
 IDENTITIES = (ROOT / "docs" / "identities.md").read_text(encoding="utf-8")
