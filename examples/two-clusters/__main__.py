@@ -10,6 +10,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 import components
 
+CIDR = "10.0.0.0/16"  # of both: Lattice does not mind
 PEERS = {"cluster1": "cluster2", "cluster2": "cluster1"}
 
 config = pulumi.Config()
@@ -32,8 +33,7 @@ for name, peer in PEERS.items():
     network = components.Network(
         f"{name}-network",
         components.NetworkArgs(
-            # The same range in both: Lattice does not mind.
-            settings=components.NetworkSettings(zones=(f"{region}a", f"{region}c")),
+            settings=components.NetworkSettings(cidr=CIDR, zones=(f"{region}a", f"{region}c")),
             region=region,
             cluster_name=name,
             aws_provider=aws_provider,
@@ -45,6 +45,8 @@ for name, peer in PEERS.items():
             settings=components.ClusterSettings(
                 name=name,
                 kubernetes_version="1.35",
+                private_access_cidrs=(CIDR,),
+                apply_crds=True,
                 node_groups={
                     "system": components.NodeGroupSettings(instance_types=("m5.large",), min_size=3, max_size=10)
                 },
