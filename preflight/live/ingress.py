@@ -12,12 +12,13 @@ def controller(api: Api, release: Release, about: str) -> Verdict:
     """Say whether the load balancer controller runs, and answers for its webhook."""
     apps = f"/apis/apps/v1/namespaces/{release.namespace}/deployments"
     logs = f"kubectl logs --namespace {release.namespace} --selector app.kubernetes.io/instance={release.name}"
+    own = f"?labelSelector=app.kubernetes.io%2Finstance%3D{release.name}"
     try:
-        found = api.items(f"{apps}?labelSelector=app.kubernetes.io%2Finstance%3D{release.name}")
+        found = api.items(apps + own)
         slices = f"/apis/discovery.k8s.io/v1/namespaces/{release.namespace}/endpointslices"
         endpoints = [
             endpoint
-            for one in api.items(slices)
+            for one in api.items(slices + own)
             if "webhook" in text(one, "metadata", "labels", "kubernetes.io/service-name")
             for endpoint in one.get("endpoints") or ()
             if at(endpoint, "conditions", "ready") is not False

@@ -45,8 +45,10 @@ class Api:
         except urllib.error.HTTPError as problem:
             if problem.code == 404:
                 return None
-            why = {401: "it does not know the caller", 403: "the caller may not read it"}
-            raise self._close(why.get(problem.code, f"it answers {problem.code}")) from None
+            if problem.code == 401:
+                raise self._close("it does not know the caller") from None
+            why = "does not let the caller read it" if problem.code == 403 else f"answers {problem.code}"
+            raise ClosedError(f"the cluster's API {why}") from None
         except (OSError, ValueError) as problem:
             raise self._close(f"it cannot be reached from here, {type(problem).__name__}") from None
 

@@ -93,7 +93,7 @@ def _gateways(account: Account, place: Place, estate: Estate) -> Iterator[Need]:
     states = [{"Name": "state", "Values": ["pending", "available"]}]
     listed = account.items("ec2", "describe_nat_gateways", "NatGateways", Filters=states) if planned else []
     ids = [str(one["SubnetId"]) for one in listed]
-    described = account.items("ec2", "describe_subnets", "Subnets", SubnetIds=ids) if ids else []
+    described = account.items("ec2", "describe_subnets", "Subnets", SubnetIds=sorted(set(ids))) if ids else []
     zones = {str(one["SubnetId"]): str(one["AvailabilityZone"]) for one in described}
     used = Counter(zones[subnet] for subnet in ids)
     own = Counter(zones[str(one["SubnetId"])] for one in listed if place.owns(tags(one.get("Tags"))))

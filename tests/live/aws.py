@@ -1,15 +1,16 @@
 """AWS over HTTP: moto's own server, with a small stand-in before it for what moto lacks or does not mind.
 
 The stand-in answers, because moto has no such call: eks ListPodIdentityAssociations and
-DescribePodIdentityAssociation; iam SimulatePrincipalPolicy; servicequotas GetServiceQuota beyond VPC;
-vpc-lattice ListTargets, DeregisterTargets,
-DeleteService, DeleteTargetGroup, DeleteServiceNetworkServiceAssociation, DeleteServiceNetworkVpcAssociation; pages of
-DescribeVolumes, which moto answers in one.
-It completes eks DescribeCluster with what moto leaves out: VPC, security group, endpoint and certificate,
-and reads filters by tag keys of DescribeVolumes as AWS does.
+DescribePodIdentityAssociation; iam SimulatePrincipalPolicy; servicequotas GetServiceQuota, of which moto has those of
+VPC only; vpc-lattice ListTargets, DeregisterTargets, DeleteService, DeleteTargetGroup,
+DeleteServiceNetworkServiceAssociation, DeleteServiceNetworkVpcAssociation. Pages of DescribeVolumes, which moto answers
+in one, are a test's own answer.
+It completes eks DescribeCluster with what moto leaves out: VPC, security group, endpoint and certificate; and reads
+filters by tag keys of DescribeVolumes as AWS does.
 It refuses, as AWS does and moto does not: the deletion of a security group that a rule of another one names or an
 interface carries, of a load balancer under deletion protection, of a Lattice service that is associated, of a Lattice
-target group with targets; and whatever a test says that it shall refuse.
+target group with targets; a question for the tags of more than 20 load balancers or target groups; and whatever a test
+says that it shall refuse.
 """
 
 from __future__ import annotations
@@ -193,6 +194,8 @@ class StandIn:
         from moto.ec2.models import ec2_backends
         from moto.elbv2.models import elbv2_backends
 
+        if call.operation == "DescribeTags" and any(key.endswith(".member.21") for key in call.values):
+            return error(call, 400, "ValidationError")
         if call.operation == "DeleteSecurityGroup":
             own = call.values["GroupId"]
             backend = ec2_backends["123456789012"][call.region]

@@ -31,6 +31,9 @@ class Kube:
     """By path."""
     refuses: int = 0
     """The status of every answer; 0 for what there is."""
+    hidden: str = ""
+    """A path that the caller may not read."""
+    asked: int = 0
 
     def put(self, path: str, **values: Any) -> dict[str, Any]:
         """Put an object at its path, with name and namespace from there."""
@@ -42,6 +45,7 @@ class Kube:
         return self.objects[path]
 
     def answer(self, address: str, headers: Any) -> tuple[int, object]:
+        self.asked += 1
         token = headers.get("Authorization", "").removeprefix("Bearer k8s-aws-v1.")
         question = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
         signed = parse_qs(urlsplit(question).query)
@@ -50,6 +54,8 @@ class Kube:
         if self.refuses:
             return self.refuses, {}
         url = urlsplit(address)
+        if url.path == self.hidden:
+            return 403, {}
         if url.path in self.objects:
             return 200, self.objects[url.path]
         where, _, kind = url.path.rpartition("/")

@@ -22,6 +22,7 @@ ROLE = "arn:aws:iam::123456789012:role/cluster"
 INGRESS = "Ingress demo/demo"
 SYSTEM = "/api/v1/namespaces/kube-system/serviceaccounts/aws-load-balancer-controller"
 CLASS = "/apis/networking.k8s.io/v1/ingressclasses/alb"
+SLICES = "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices/webhook-1"
 DEPLOYMENT = "/apis/apps/v1/namespaces/kube-system/deployments/aws-load-balancer-controller"
 
 
@@ -215,6 +216,14 @@ def nothing_ready(world) -> Iterator[None]:
 
 
 @contextmanager
+def webhook_unanswered(world) -> Iterator[None]:
+    slices = world.kube.objects[SLICES]
+    slices["endpoints"][0]["conditions"]["ready"] = False
+    yield
+    slices["endpoints"][0]["conditions"]["ready"] = True
+
+
+@contextmanager
 def class_gone(world) -> Iterator[None]:
     kept = world.kube.objects.pop(CLASS)
     yield
@@ -257,6 +266,7 @@ BREAKS = {
     "missing attachment": (attachment_gone, CONTROLLER, "policy", "is not attached to ingress-controller-role-"),
     "old policy": (old_policy, CONTROLLER, "policy", "may elasticloadbalancing:DescribeListenerAttributes"),
     "the controller does not run": (nothing_ready, INGRESS, "controller", "0 of 2 replicas are available"),
+    "nobody answers for the webhook": (webhook_unanswered, INGRESS, "controller", "0 answer for its webhook"),
     "the class is gone": (class_gone, INGRESS, "class", "there is no class alb"),
     "the class is another controller's": (class_of_another, INGRESS, "class", "k8s.io/ingress-nginx"),
 }
@@ -301,7 +311,7 @@ def test_what_aws_alone_can_tell_is_told_without_the_clusters_api(standing, name
     assert {one.link for one in verdicts if one.status == "unknown"} == {"account", "controller", "class"}
     assert next(one for one in verdicts if one.link == "Ingress").status == "follows"
     told = [one.text for one in verdicts if one.link == "controller"]
-    assert told == ["the cluster's API was not asked: the caller may not read it"]
+    assert told == ["the cluster's API does not let the caller read it"]
 
 
 def test_an_address_that_is_missing_for_no_reason_known_here_is_a_finding_of_its_own(standing):
@@ -329,6 +339,26 @@ def test_two_independent_breaks_are_both_named_and_the_first_one_explains(standi
         verdicts = standing.doctor().verdicts
     assert [one.link for one in verdicts if one.status == "broken"] == ["tags", "policy"]
     assert "because of tags" in next(one for one in verdicts if one.link == "Ingress").text
+
+
+def test_one_thing_that_the_caller_may_not_read_keeps_none_of_the_others(standing):
+    standing.kube.hidden = CLASS
+    verdicts = standing.doctor().verdicts
+    assert {one.link: one.status for one in verdicts if one.status != "ok"} == {"class": "unknown"}
+
+
+def test_a_cluster_that_does_not_know_the_caller_is_asked_once(standing):
+    standing.kube.refuses, standing.kube.asked = 401, 0
+    verdicts = standing.doctor().verdicts
+    assert standing.kube.asked == 1
+    assert "it does not know the caller" in next(one for one in verdicts if one.link == "class").text
+
+
+def test_a_cluster_that_cannot_be_reached_from_here_is_left_out_with_a_note(standing):
+    standing.aws.cluster["endpoint"] = "https://127.0.0.1:9"
+    verdicts = standing.doctor().verdicts
+    standing.aws.cluster["endpoint"] = standing.kube.url
+    assert "it cannot be reached from here" in next(one for one in verdicts if one.link == "controller").text
 
 
 def test_a_missing_association_breaks_its_own_account_only(standing):

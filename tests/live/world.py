@@ -84,7 +84,7 @@ class World:
             wish.clear()
         self.aws.cluster.pop("status", None)
         self.aws.quotas.update(QUOTAS)
-        self.kube.refuses = 0
+        self.kube.refuses, self.kube.hidden = 0, ""
 
     def stand(self) -> World:
         """Make the stack unless it is there."""
@@ -229,7 +229,7 @@ class World:
         )
         self.kube.put(
             f"/apis/discovery.k8s.io/v1/{system}/endpointslices/webhook-1",
-            metadata={"labels": {"kubernetes.io/service-name": "aws-load-balancer-webhook-service"}},
+            metadata={"labels": {**labels, "kubernetes.io/service-name": "aws-load-balancer-webhook-service"}},
             endpoints=[{"addresses": ["10.0.1.2"], "conditions": {"ready": True}}],
         )
         self.kube.put("/apis/networking.k8s.io/v1/ingressclasses/alb", spec={"controller": "ingress.k8s.aws/alb"})
