@@ -80,16 +80,6 @@ def identities(graph: Graph) -> list[Identity]:
     return _of(graph).identities
 
 
-def _judged(stack: Stack) -> Iterator[tuple[Identity, Way]]:
-    """Yield every wire; one to a role of another stack as it is judged together with that."""
-    together: dict[str, Way] = {}
-    if stack.system is not None:
-        ways = (way for identity in identities(stack.system) for way in identity.ways)
-        together = {way.wire.urn: way for way in ways if way.role is not None}
-    for identity, way in _wires(stack).wired:
-        yield identity, together.get(way.wire.urn, way) if way.role is None else way
-
-
 def _statements(role: Resource) -> list[Statement]:
     try:
         return parse(text(role, "assumeRolePolicy"), trust=True)
@@ -113,7 +103,7 @@ def _refused(rule_id: str, causes: set[Cause], *, title: str, looks_at: str, why
 
     @rule(rule_id, title=title, severity="error", looks_at=looks_at, why=why, source=source, fix=fix)
     def refused(stack: Stack) -> Iterator[Hit]:
-        for identity, way in _judged(stack):
+        for identity, way in _wires(stack).wired:
             if way.mechanism == "IRSA" and _associated(identity):
                 continue  # its pods never ask; `two-mechanisms` says so
             if not way.decision.admitted and not way.decision.undecided and way.decision.cause in causes:
@@ -295,7 +285,7 @@ def trust_undecided(stack: Stack) -> Iterator[Hit]:
             fix="State what it comes from in preflight.toml: outputs of another stack under [stacks], answers under "
             "[answers].",
         )
-    for identity, way in _judged(stack):
+    for identity, way in _wires(stack).wired:
         if way.decision.undecided and way.role not in wires.unknown_trusts:
             yield Hit(
                 resource=way.wire,

@@ -853,6 +853,43 @@ def lattice_controller_identity(stack: Stack) -> Iterator[Hit]:
             )
 
 
+_GATEWAY_API = "gateway.networking.k8s.io"
+
+
+@rule(
+    "lattice-kinds-missing",
+    title="The gateway controller starts without the Gateway API",
+    severity="error",
+    looks_at=f"The controller's release, and what brings the kinds of {_GATEWAY_API}: their definitions, or a manifest "
+    "with gateway-api in its address.",
+    why="Its chart does not bring them, and the controller ends when it does not find them.",
+    source=f"{_CONTROLLER}/guides/deploy/",
+    fix="Install the Gateway API's standard bundle, of the version that the controller is built for, first.",
+)
+def lattice_kinds_missing(stack: Stack) -> Iterator[Hit]:
+    """The kinds that the controller works on are there before it."""
+    found = estate(stack)
+    definitions = [
+        one.resource
+        for one in found.objects.get("CustomResourceDefinition", ())
+        if text(one.spec, "group") == _GATEWAY_API
+    ]
+    manifests = found.graph.of_type("kubernetes:yaml/v2:ConfigFile", "kubernetes:yaml/v2:ConfigGroup")
+    definitions += [one for one in manifests if "gateway-api" in json.dumps(properties(one), default=str)]
+    for release in _controllers(stack):
+        place, before = found.place(release.resource), found.graph.waits_for(release.resource.urn)
+        bringers = [one for one in definitions if found.place(one) == place]
+        if found.cluster_of(release.resource) and not any(one.urn in before for one in bringers):
+            what = f"does not wait for {bringers[0].name}, which brings" if bringers else "has nothing that brings"
+            yield Hit(
+                resource=release.resource,
+                message=f"Release {release.name} {what} the kinds of {_GATEWAY_API}.",
+                fix=f"Add {bringers[0].name} to its depends_on."
+                if bringers
+                else "Make a kubernetes.yaml.v2.ConfigFile of standard-install.yaml, and let the release depend on it.",
+            )
+
+
 @rule(
     "lattice-default-network",
     title="The controller makes a service network that nobody deletes",

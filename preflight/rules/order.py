@@ -27,11 +27,13 @@ _GROUPS = {
     "cert-manager.io": ("cert-manager",),
     "elbv2.k8s.aws": (ALB_CHART,),
     "external-secrets.io": ("external-secrets",),
+    "externaldns.k8s.io": ("external-dns",),
     "gateway.k8s.aws": (ALB_CHART,),
     "karpenter.k8s.aws": ("karpenter", "karpenter-crd"),
     "karpenter.sh": ("karpenter", "karpenter-crd"),
     "kyverno.io": ("kyverno",),
     "monitoring.coreos.com": ("kube-prometheus-stack", "prometheus-operator-crds"),
+    "policies.kyverno.io": ("kyverno",),
     "secrets-store.csi.x-k8s.io": ("secrets-store-csi-driver",),
     "traefik.io": ("traefik",),
 }

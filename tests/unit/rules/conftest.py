@@ -130,7 +130,7 @@ class Recorded:
         return Stack(
             name=self.update["stack"],
             graph=graphs[0],
-            system=Graph.together(graphs) if self.others else None,
+            system=Graph.together(graphs) if self.others or graphs[0].beside else None,
             preview=Graph.of(self.preview),
             invokes=self.update["invokes"],
             outputs=self.update["outputs"],
@@ -185,6 +185,9 @@ def _system() -> dict[str, Recorded]:
 
 def _together(name: str) -> Recorded:
     stacks = {each: recorded.copy() for each, recorded in _system().items()}
+    for recorded in stacks.values():
+        # What a stack reads from is the copy, too.
+        recorded.update["beside"] = [stacks[each["stack"]].update for each in recorded.update.get("beside", ())]
     stacks[name].others = [recorded for each, recorded in stacks.items() if each != name]
     return stacks[name]
 

@@ -16,6 +16,7 @@ NODES = "NodeGroup cluster-system"
 VPC = "Vpc network-vpc"
 CONTROLLER = "Release gateway-aws-gateway-controller-chart"
 EXTERNAL_DNS = "Release gateway-external-dns-external-dns"
+GATEWAY_API = "ConfigFile gateway-gateway-api-standard-install"
 GATEWAY_CLASS = "GatewayClass gateway-class"
 GATEWAY = "Gateway gateway-gateway"
 ROUTE = "HTTPRoute gateway-demo-cluster1-route"
@@ -135,6 +136,7 @@ MUTANTS: dict[str, Change] = {
     "lattice-gateway-network": lambda stack: stack[GATEWAY].set("metadata", "name", to="other"),
     "lattice-backend": lambda stack: stack[SERVICE].set("spec", "ports", 0, "port", to=8080),
     "lattice-controller-identity": lambda stack: stack[CONTROLLER].set("values", "awsAccountId", to=111122223333),
+    "lattice-kinds-missing": lambda stack: stack[CONTROLLER].forgets(GATEWAY_API),
     "lattice-default-network": lambda stack: stack[CONTROLLER].set("values", "defaultServiceNetwork", to="own"),
     "sidecar-missing": lambda stack: stack[DEPLOYMENT].set(
         *TEMPLATE, "metadata", "annotations", to={ANNOTATION.replace("lattices", "lattice"): "true"}
@@ -174,9 +176,9 @@ def test_the_mesh_and_its_clusters_are_clean(mesh: Recorded, cluster1: Recorded)
     assert [one.message for stack in (mesh, cluster1) for one in stack.findings()] == []
 
 
-def test_a_cluster_is_clean_alone_too_but_for_what_only_the_mesh_knows(cluster1: Recorded):
+def test_a_cluster_is_clean_without_its_peer_too(cluster1: Recorded):
     cluster1.others = ()
-    assert {one.severity for one in cluster1.findings()} <= {"note"}
+    assert [one.message for one in cluster1.findings()] == []
 
 
 def listener(*path: str, to: object) -> Change:
@@ -252,6 +254,11 @@ MORE: dict[str, tuple[str, Change, str]] = {
     ),
     "no external-dns": ("lattice-record-missing", lambda stack: stack.remove(EXTERNAL_DNS), "is not there"),
     "external-dns after the controller": ("lattice-record-missing", late_external_dns, "which brings DNSEndpoint"),
+    "no Gateway API at all": (
+        "lattice-kinds-missing",
+        lambda stack: stack.remove(GATEWAY_API),
+        "has nothing that brings",
+    ),
     "a Service that is not there": ("lattice-backend", lambda stack: stack.remove(SERVICE), "no Service apps/demo-"),
     "a Service with two address families": (
         "lattice-backend",
@@ -321,5 +328,14 @@ def test_a_policy_on_a_network_without_iam_is_named_as_being_without_effect(mesh
 
 
 def test_nothing_is_said_of_callers_when_the_network_is_not_among_the_stacks(cluster1: Recorded):
+    MUTANTS["lattice-admits-unknown"](cluster1)
+    assert len(cluster1.of("lattice-admits-unknown")) == 1
     cluster1.others = [other for other in cluster1.others if other.update["stack"] == "cluster2"]
+    for stack in (cluster1, *cluster1.others):
+        stack.update["beside"] = []
+    assert cluster1.of("lattice-admits-unknown") == []
+
+
+def test_nothing_is_said_of_a_peer_when_a_cluster_is_judged_alone(cluster1: Recorded):
+    cluster1.others = ()
     assert cluster1.of("lattice-admits-unknown") == []
