@@ -12,7 +12,7 @@ from pydantic import Field
 
 from components.section import Section
 
-# In every region and partition, in place of an account of AWS's own in each region.
+# In place of an account of AWS's own, another one in each region.
 # https://docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html
 LOG_DELIVERY = "logdelivery.elasticloadbalancing.amazonaws.com"
 

@@ -112,8 +112,11 @@ class IngressSettings(Section):
         """What is on each certificate that is made here, by the domain of its zone."""
         if self.https is None or self.https.certificate_arn is not None:
             return {}
+        also = self.https.also_names
         return {
-            domain: [domain, f"*.{domain}", *(each for each in self.https.also_names if self.zone_of(each) == domain)]
+            domain: list(
+                dict.fromkeys([domain, f"*.{domain}", *(each for each in also if self.zone_of(each) == domain)])
+            )
             for domain in self.zones
         }
 

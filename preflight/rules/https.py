@@ -476,7 +476,8 @@ def _delivers(document: object) -> bool:
         principal = at(statement, "Principal")
         services = at(principal, "Service")
         named = services if isinstance(services, list) else [services]
-        admits = principal == "*" or at(principal, "AWS") is not None or _LOG_DELIVERY in named
+        delivery = any(str(one).startswith("logdelivery.elasticloadbalancing.") for one in named)
+        admits = principal == "*" or at(principal, "AWS") is not None or delivery
         if at(statement, "Effect") == "Allow" and puts and admits:
             return True
     return False

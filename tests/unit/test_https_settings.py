@@ -194,6 +194,11 @@ def test_with_a_certificate_of_its_own_a_stack_needs_no_zone():
     assert check_settings(values, stack="prod").ingress.certificate_names == {}
 
 
+def test_a_name_that_a_certificate_has_anyway_stands_on_it_once():
+    ingress = check_settings(stack(ingress__https__alsoNames=["*.example.com"]), stack="prod").ingress
+    assert ingress.certificate_names["example.com"] == ["example.com", "*.example.com"]
+
+
 @pytest.mark.parametrize(
     ("host", "zone", "covered"),
     [

@@ -7,6 +7,8 @@ import json
 
 import pytest
 
+from preflight.answers import UNKNOWN
+from preflight.ingresses import answering
 from preflight.rules import RULES
 from tests.unit.rules.conftest import Change, Recorded
 
@@ -330,3 +332,37 @@ def test_an_annotation_that_turns_logs_on_is_read_too(prod):
     assert prod.of("access-logs-refused") == []
     annotate("load-balancer-attributes", f"access_logs.s3.enabled=true,access_logs.s3.bucket={bucket}")(prod)
     assert "demo-ingress writes access logs" in said(prod, "access-logs-refused")
+
+
+# What the plan says of an Ingress
+
+
+def facts(stack: Recorded, name: str = "demo/demo") -> tuple[str, ...]:
+    (row,) = [row for row in answering(stack.stack().graph) if row.name == name]
+    return row.facts
+
+
+def test_the_plan_tells_a_port_in_the_clear_from_one_that_redirects(prod):
+    assert "HTTP 80 redirects to 443" in facts(prod)
+    MUTANTS["ingress-plain-http"](prod)
+    assert "HTTP 80 is served without TLS" in facts(prod)
+
+
+def test_the_plan_tells_a_name_that_nobody_keeps(prod):
+    assert "demo.example.com: record kept by external-dns as eks-foundation-prod" in facts(prod)
+    prod[EXTERNAL_DNS].set("values", "domainFilters", to=["example.net"])
+    assert "demo.example.com: nothing here keeps a record" in facts(prod)
+
+
+def test_the_plan_tells_who_else_is_on_a_load_balancer_and_what_stands_before_it(prod):
+    class_says("wafv2AclArn", WEB_ACL)(prod)
+    assert {"shared with kube-system/front-door", f"behind web ACL {WEB_ACL}"} <= {*facts(prod)}
+    class_says("group", {})(prod)
+    assert not any(fact.startswith("shared with") for fact in facts(prod))
+
+
+def test_the_plan_says_what_it_does_not_know_yet(prod):
+    class_says("group", {"name": UNKNOWN})(prod)
+    (row,) = answering(prod.stack().graph)
+    assert (row.name, row.addresses) == ("known after the update", ())
+    assert "is known only after the update" in row.facts[0]
