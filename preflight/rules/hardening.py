@@ -360,24 +360,24 @@ def node_volume_key(stack: Stack) -> Iterator[Hit]:
 )
 def volume_key_closed(stack: Stack) -> Iterator[Hit]:
     """The key policy lets EC2 Auto Scaling in."""
-    keys = {text(key, "arn"): key for key in stack.graph.of_type(_KEY)}
+    templates = {one.template.urn: one.template for one in estate(stack).node_groups if one.template}
+    wanted = [(template, arn) for template in templates.values() for arn in dict.fromkeys(_volume_keys(template))]
+    keys = {text(key, "arn"): key for key in stack.graph.of_type(_KEY)} if wanted else {}
     granted = {text(one, "keyId") for one in stack.graph.of_type("aws:kms/grant:Grant")}
     written = {text(one, "keyId"): text(one, "policy") for one in stack.graph.of_type(_KEY_POLICY)}
-    templates = {one.template.urn: one.template for one in estate(stack).node_groups if one.template}
-    for template in templates.values():
-        for arn in dict.fromkeys(_volume_keys(template)):
-            key = keys.get(arn)
-            if key is None or granted & {key.id, arn, text(key, "keyId")}:
-                continue
-            document = next((written[one] for one in (key.id, arn, text(key, "keyId")) if one in written), "")
-            if not _admits_auto_scaling(document or (text(key, "policy") if "policy" in key.inputs else ""), arn):
-                yield Hit(
-                    resource=template,
-                    message=f"The policy of key {key.name} admits neither AWSServiceRoleForAutoScaling nor everybody "
-                    f"through EBS, and {template.name} encrypts with it.",
-                    fix="Add a statement to its policy: that role, or principal * with kms:CallerAccount and "
-                    "kms:ViaService = ec2.<region>.amazonaws.com, and kms:CreateGrant among its actions.",
-                )
+    for template, arn in wanted:
+        key = keys.get(arn)
+        if key is None or granted & {key.id, arn, text(key, "keyId")}:
+            continue
+        document = next((written[one] for one in (key.id, arn, text(key, "keyId")) if one in written), "")
+        if not _admits_auto_scaling(document or (text(key, "policy") if "policy" in key.inputs else ""), arn):
+            yield Hit(
+                resource=template,
+                message=f"The policy of key {key.name} admits neither AWSServiceRoleForAutoScaling nor everybody "
+                f"through EBS, and {template.name} encrypts with it.",
+                fix="Add a statement to its policy: that role, or principal * with kms:CallerAccount and "
+                "kms:ViaService = ec2.<region>.amazonaws.com, and kms:CreateGrant among its actions.",
+            )
 
 
 def _admits_auto_scaling(document: str, arn: str) -> bool:

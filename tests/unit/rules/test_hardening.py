@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 
+from preflight.graph import Graph
 from preflight.rules import RULES
 from tests.unit.rules.conftest import ENDPOINT, Change, Recorded
 
@@ -124,7 +126,19 @@ def test_another_engine_of_network_policies_counts(dev):
     assert dev.of("network-policy-idle") == []
 
 
-KEY = "arn:aws:kms:ap-northeast-2:111122223333:key/x"
+def test_a_preview_gives_notes_and_no_false_alarm(prod):
+    stack = dataclasses.replace(prod.stack(), graph=Graph.of(prod.preview), preview=None)
+    assert [one for rule in MUTANTS for one in RULES[rule].findings(stack) if one.severity != "note"] == []
+
+
+def test_a_grant_to_the_service_role_lets_nodes_start(prod):
+    prod.remove(KEY_POLICY)
+    key = prod["Key cluster-volumes"].raw["id"]
+    inputs = {"keyId": key, "granteePrincipal": SERVICE_ROLE, "operations": ["CreateGrant"]}
+    prod.add("aws:kms/grant:Grant", "nodes", inputs, like="Key cluster-volumes")
+    assert prod.of("volume-key-closed") == []
+
+
 SERVICE_ROLE = "arn:aws:iam::111122223333:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
 
 

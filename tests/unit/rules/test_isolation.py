@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
+from preflight.graph import Graph
 from preflight.rules import RULES
 from tests.unit.rules.conftest import Change, Recorded
 
@@ -127,3 +130,8 @@ def test_whoever_is_admitted_beside_the_nodes_reaches_the_api(isolated, source):
     for key, value in source.items():
         kept.set(key, to=value)
     assert isolated.of("api-unreachable") == []
+
+
+def test_a_preview_gives_notes_and_no_false_alarm(isolated):
+    stack = dataclasses.replace(isolated.stack(), graph=Graph.of(isolated.preview), preview=None)
+    assert [one for rule in MUTANTS for one in RULES[rule].findings(stack) if one.severity != "note"] == []
