@@ -6,10 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from .edits import DEFINITIONS
+from components.versions import AWS_LOAD_BALANCER_CONTROLLER
+
 from .harness import Deployment, Lab
 
 CONTROLLER = "Release ingress-aws-load-balancer-controller"
+DEFINITIONS = {
+    "CustomResourceDefinition ingress-aws-load-balancer-controller-"
+    f"{'gateway-crds' if each.endswith('gateway.k8s.aws') else 'crds'}:{each}"
+    for each in AWS_LOAD_BALANCER_CONTROLLER.crds
+}
 
 
 @pytest.fixture(scope="module")
