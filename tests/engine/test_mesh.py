@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +11,14 @@ import pytest
 from preflight.access import PodIdentitySession
 from preflight.calls import EVERYTHING, Caller, Guard, judge
 
+from .conftest import Settled
 from .doubles import kinds_eks, lattice
 from .doubles.iam import INLINE, ROLE
 from .doubles.kubernetes import DEPLOYMENT
 from .doubles.provider import Fault
 from .doubles.tokens import CLUSTER, LATTICE_SERVICE, NETWORK_ASSOCIATION, RECORD
 from .doubles.world import Kube, Thing, World
+from .faults import SCENARIOS, targets
 from .harness import Deployment, Lab, Outcome
 
 PORT = 8090
@@ -239,3 +241,18 @@ def test_a_class_that_does_not_wait_for_the_controller_leaves_nobody_to_clean_up
         'spec={"controllerName": GATEWAY_CONTROLLER},\n            opts=in_cluster(),',
     )
     assert "aws-gateway-controller-chart is not installed" in branch.cluster1.destroy().error
+
+
+@pytest.mark.parametrize(
+    ("scenario", "label"),
+    [
+        ("killed after it is made", "Gateway gateway-gateway"),
+        ("killed before it is deleted", "HTTPRoute gateway-demo-cluster1-route"),
+    ],
+)
+def test_a_cluster_gets_where_it_was_going_after_a_fault(
+    lab: Lab, stacks: Callable[[str], Settled], tmp_path: Path, scenario: str, label: str
+):
+    cluster = stacks("cluster1").deployment
+    (target,) = [each for each in targets(cluster) if each.label == label]
+    assert list(SCENARIOS[scenario](lab, cluster, target, tmp_path / "played")) == []
