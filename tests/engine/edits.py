@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from .harness import Deployment
 
-CHART_VERSIONS = "components/versions.py"
 CONTROLLER_POLICY = "iam_policies/aws-load-balancer-controller.json"
 
 
@@ -49,15 +48,6 @@ def _larger_nodes(deployment: Deployment) -> None:
 
 def _policy_action(deployment: Deployment) -> None:
     deployment.edit(CONTROLLER_POLICY, '"ec2:DescribeVpcs"', '"ec2:DescribeVpcs", "ec2:DescribeVpcAttribute"')
-
-
-def _chart_version(deployment: Deployment) -> None:
-    deployment.edit(CHART_VERSIONS, 'version="3.5.0"', 'version="3.5.1"')
-
-
-def _kubernetes_minor(deployment: Deployment) -> None:
-    deployment.edit(CHART_VERSIONS, 'name="1.35"', 'name="1.36"')
-    deployment.configure(lambda stack: stack["cluster"].update(kubernetesVersion="1.36"))
 
 
 def _rename_component(deployment: Deployment) -> None:
@@ -120,20 +110,10 @@ PULL_REQUESTS = {
                 _policy_action,
                 {"update": {"Policy ingress-controller-aws-load-balancer-controller"}},
             ),
-            Edit(
-                "change a chart's version",
-                _chart_version,
-                {"update": {"Release ingress-aws-load-balancer-controller"}},
-            ),
-            Edit(
-                "go to the next Kubernetes minor",
-                _kubernetes_minor,
-                {"update": {"Cluster cluster-eks-eksCluster", "NodeGroup cluster-system"}},
-            ),
         ),
     ),
 }
-"""Of each stack; the edits of one are made together by the tests, and one at a time by the sweep."""
+"""Of each stack, beside upgrades; those of one tuple are made together by the tests, and one by one by the sweep."""
 
 
 def problems(deployment: Deployment, edits: Sequence[Edit]) -> Iterator[str]:
