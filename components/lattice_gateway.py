@@ -207,16 +207,13 @@ class LatticeGateway(pulumi.ComponentResource):
         settings, cluster, environment = args.settings, args.cluster, args.environment
         in_aws = pulumi.ResourceOptions(parent=self, provider=cluster.aws_provider)
 
-        def in_cluster(
-            *wait_for: pulumi.Resource, timeouts: pulumi.CustomTimeouts | None = None
-        ) -> pulumi.ResourceOptions:
+        def in_cluster(*wait_for: pulumi.Resource) -> pulumi.ResourceOptions:
             return pulumi.ResourceOptions(
                 parent=self,
                 provider=cluster.kubernetes_provider,
                 depends_on=list(wait_for),
                 # Names are fixed, so a replacement cannot stand beside the original.
                 delete_before_replace=True,
-                custom_timeouts=timeouts,
             )
 
         def namespace(
@@ -283,7 +280,17 @@ class LatticeGateway(pulumi.ComponentResource):
         controller = self._controller(
             name, args, namespace(CONTROLLER_ACCOUNT.namespace), [zone, network, *reachable, *definitions, *dns.ready]
         )
-        injected = self._injection(name, args, namespace(KYVERNO_NAMESPACE), in_cluster)
+        kyverno = self._kyverno(name, cluster, namespace(KYVERNO_NAMESPACE))
+        injected = kubernetes.apiextensions.CustomResource(
+            f"{name}-injection",
+            api_version=POLICY_API_VERSION,
+            kind=POLICY_KIND,
+            metadata=_metadata("inject-sigv4-proxy", wait_for="jsonpath={.status.conditionStatus.ready}=true"),
+            spec=pulumi.Output.from_input(environment.certificate_authority_arn).apply(
+                lambda arn: injection_policy(settings.images, arn, ATTACHMENT_LABELS)
+            ),
+            opts=in_cluster(kyverno),
+        )
 
         gateway_class = kubernetes.apiextensions.CustomResource(
             f"{name}-class",
@@ -319,7 +326,7 @@ class LatticeGateway(pulumi.ComponentResource):
                 spec=_application(service_name, service),
                 # Credentials and proxy come into a pod as it is made, or never. And the controller must outlive the
                 # minute in which these pods drain: in it, it clears away what is left of their target groups.
-                opts=in_cluster(*injected, *callers, controller),
+                opts=in_cluster(injected, *callers, controller),
             )
             backend = kubernetes.core.v1.Service(
                 f"{name}-{service_name}",
@@ -407,15 +414,13 @@ class LatticeGateway(pulumi.ComponentResource):
             wait_for=[*args.network_ready, *wait_for, *identity.ready],
         )
 
-    def _injection(
-        self, name: str, args: LatticeGatewayArgs, namespace: kubernetes.core.v1.Namespace, options: Any
-    ) -> list[pulumi.Resource]:
-        """Kyverno and the policy, ready for the first Deployment."""
+    def _kyverno(self, name: str, cluster: ClusterTarget, namespace: kubernetes.core.v1.Namespace) -> pulumi.Resource:
+        """The part of Kyverno that changes what is made."""
         probe = {"httpGet": {"port": KYVERNO_WEBHOOK_PORT}}
-        kyverno = release(
+        return release(
             name,
-            args.cluster.version.chart(versions.KYVERNO.name),
-            cluster=args.cluster,
+            cluster.version.chart(versions.KYVERNO.name),
+            cluster=cluster,
             parent=self,
             namespace=namespace.metadata.name,
             values={
@@ -438,17 +443,6 @@ class LatticeGateway(pulumi.ComponentResource):
             webhook_ports={"kyverno-webhook": KYVERNO_WEBHOOK_PORT},
             wait_for=[],
         )
-        policy = kubernetes.apiextensions.CustomResource(
-            f"{name}-injection",
-            api_version=POLICY_API_VERSION,
-            kind=POLICY_KIND,
-            metadata=_metadata("inject-sigv4-proxy", wait_for="jsonpath={.status.conditionStatus.ready}=true"),
-            spec=pulumi.Output.from_input(args.environment.certificate_authority_arn).apply(
-                lambda arn: injection_policy(args.settings.images, arn, ATTACHMENT_LABELS)
-            ),
-            opts=options(kyverno),
-        )
-        return [policy]
 
 
 def service_policy(settings: LatticeGatewaySettings, service: str, client_role_arn: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -230,17 +231,9 @@ def test_an_arn_of_another_service_is_not_taken():
 
 def test_an_environment_of_the_same_program_is_checked_alike():
     gateway = LatticeGatewaySettings.model_validate_json(json.dumps(GOOD["latticeGateway"]))
-    environment = LatticeEnvironmentSettings.model_validate_json(json.dumps(ENVIRONMENT))
-    found = lattice_link.misfits(
-        gateway,
-        cluster_name="cluster1",
-        region="eu-west-1",
-        domain=environment.domain,
-        of_region="ap-northeast-2",
-        clients=environment.clients,
-    )
-    assert [problem.path for problem in found] == [
-        "region",
-        "latticeGateway.peers",
-        "latticeGateway.services.shop.admits",
-    ]
+    settings = LatticeEnvironmentSettings.model_validate_json(json.dumps(ENVIRONMENT))
+    environment = SimpleNamespace(settings=settings, region="ap-northeast-2")
+    with pytest.raises(ProblemsError) as refusal:
+        lattice_link.own_environment(environment, gateway, cluster_name="cluster1", region="eu-west-1")
+    paths = [problem.path for problem in refusal.value.problems]
+    assert paths == ["region", "latticeGateway.peers", "latticeGateway.services.shop.admits"]
