@@ -27,7 +27,7 @@ def commands(text: str, program: str) -> list[str]:
     prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     lines += [" ".join(one.split()) for one in re.findall(r"`([^`]+)`", prose)]
     told = [re.sub(r"\s+#.*", "", line).strip() for line in lines]
-    bare = [re.sub(r"^(\w+=\S+ )+", "", line) for line in told]
+    bare = [re.sub(r"^(\w+=\S+ )+", "", line).removeprefix(".venv/bin/") for line in told]
     return sorted({line for line in bare if line.startswith(f"{program} ")})
 
 
