@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from preflight import program
 from tests.live import aws, kube
 from tests.live.world import World
+from tests.recorded import recorded
 
 ROOT = Path(__file__).parents[2]
 WITHHELD = (
@@ -41,8 +41,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_MAX_ATTEMPTS": "1",
     }
-    preview, update = program.record(ROOT, ["dev"])
-    assert update["error"] is None, update["error"]
+    preview, update = recorded("dev")
     yield World(account, cluster, preview, update)
     os.environ.clear()
     os.environ.update(before)

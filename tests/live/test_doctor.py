@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from preflight import program
 from preflight.live.doctor import examine
 from tests.live.world import CLUSTER, CONTROLLER, OWN, REGION, listed, named
+from tests.recorded import recorded
 
 ROOT = Path(__file__).parents[2]
 ROLE = "arn:aws:iam::123456789012:role/cluster"
@@ -441,7 +441,7 @@ def test_a_cluster_that_is_gone_while_its_network_is_there_broke_off(deployed):
 
 def test_a_role_of_another_stack_is_known_by_that_stacks_tags(empty):
     """The client role of a mesh is made once, and taken in each of its clusters."""
-    preview, update = program.record(ROOT, ["cluster1"])
+    preview, update = recorded("cluster1")
     eks, iam = empty.client("eks"), empty.client("iam")
     eks.create_cluster(name="cluster1", version="1.35", roleArn=ROLE, resourcesVpcConfig={"subnetIds": []})
     vpc = empty.client("ec2").create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]

@@ -14,6 +14,7 @@ from preflight.call_matrix import Matrix, matrix
 from preflight.cli import app
 from preflight.graph import Graph
 from preflight.program import record
+from tests.recorded import recorded
 
 ROOT = Path(__file__).parents[2]
 CLUSTERS = ("cluster1", "cluster2")
@@ -34,8 +35,7 @@ def gateway(stack: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def found() -> Matrix:
-    recordings = record(ROOT, ["mesh", *CLUSTERS], ["update"])
-    return matrix({each["stack"]: Graph.of(each) for each in recordings})
+    return matrix({stack: Graph.of(recorded(stack)[1]) for stack in ("mesh", *CLUSTERS)})
 
 
 def test_every_caller_is_admitted_by_the_services_that_declare_it_and_by_no_other(found: Matrix):

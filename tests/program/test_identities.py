@@ -18,8 +18,8 @@ from preflight.identities import Mechanism, explain
 from preflight.program import record
 from settings import check_settings
 from tests.project import ROOT, linked, stack_values
+from tests.recorded import STACKS, recorded
 
-STACKS = sorted(path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml"))
 IAM = "arn:aws:iam::111122223333"
 OTHER_ISSUER = "https://oidc.eks.eu-west-1.amazonaws.com/id/FEDCBA9876543210FEDCBA9876543210"
 OTHER_PROVIDER = OidcProvider(
@@ -81,7 +81,7 @@ def declarations(directory: Path, stack: str) -> list[Declared]:
     settings = check_settings(stack_values(directory / f"Pulumi.{stack}.yaml"), stack=stack)
     if settings.cluster is None:
         return []
-    graph = Graph.of(record(directory, [stack], ["update"])[0])
+    graph = Graph.of(recorded(stack)[1] if directory == ROOT else record(directory, [stack], ["update"])[0])
     (cluster,) = graph.of_type("eks:index:Cluster")
     (registered,) = graph.of_type("aws:iam/openIdConnectProvider:OpenIdConnectProvider")
     issuer = str(cluster.outputs["oidcProviderUrl"])

@@ -16,8 +16,7 @@ from kubernetes_validate.utils import major_minor
 import iam_policies
 from components.versions import KUBERNETES
 from preflight.graph import Graph, reveal
-from preflight.program import record
-from tests.program.test_stacks import ROOT, STACKS
+from tests.recorded import STACKS, recorded
 
 with warnings.catch_warnings():
     # The linter leaves its two data files to the garbage collector when it is imported.
@@ -31,8 +30,8 @@ CUSTOM = ("gateway.networking.k8s.io",)
 
 @pytest.fixture(scope="module")
 def graphs():
-    """By stack; the program runs once for all of them."""
-    return {each["stack"]: Graph.of(each) for each in record(ROOT, STACKS, ["update"])}
+    """By stack."""
+    return {stack: Graph.of(recorded(stack)[1]) for stack in STACKS}
 
 
 @pytest.fixture(params=STACKS)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from preflight.graph import Graph
-from preflight.program import record, start
+from preflight.program import start
+from tests.recorded import recorded
 
 ROOT = Path(__file__).parents[2]
 STACKS = ("mesh", "cluster1", "cluster2")
@@ -17,7 +18,7 @@ PEERS = {"cluster1": "cluster2", "cluster2": "cluster1"}
 
 @pytest.fixture(scope="module")
 def recordings():
-    return {each["stack"]: each for each in record(ROOT, STACKS, ["update"])}
+    return {stack: recorded(stack)[1] for stack in STACKS}
 
 
 @pytest.fixture(scope="module")

@@ -10,17 +10,17 @@ import pytest
 from preflight.create_only import table
 from preflight.graph import Graph, Resource, Secret
 from preflight.identities import explain
-from preflight.program import record, start
+from preflight.program import start
+from tests.recorded import STACKS, recorded
 
 ROOT = Path(__file__).parents[2]
 PINNED = Path(__file__).parent / "pinned"
-STACKS = sorted(path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml"))
 
 
 @pytest.fixture(scope="module")
 def recordings():
-    """By stack and mode; the program runs once for all of them."""
-    return {(each["stack"], each["mode"]): each for each in record(ROOT, STACKS)}
+    """By stack and mode."""
+    return {(stack, each["mode"]): each for stack in STACKS for each in recorded(stack)}
 
 
 @pytest.fixture(params=STACKS)

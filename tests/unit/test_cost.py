@@ -19,17 +19,16 @@ from preflight.cost import CostChange, Estimate, compare, estimate, money, table
 from preflight.graph import UNKNOWN, Graph, Resource
 from preflight.report.bill import headline
 from tests.project import linked, stack_values
+from tests.recorded import STACKS, recorded
 
 ROOT = Path(__file__).parents[2]
-STACKS = sorted(path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml"))
 TODAY = date(2026, 11, 22)
 
 
 @cache
 def stacks() -> dict[str, Estimate]:
     """Every stack file's estimate."""
-    found = program.record(ROOT, STACKS, ["update"])
-    return {one["stack"]: estimate(one["stack"], Graph.of(one), TODAY) for one in found}
+    return {stack: estimate(stack, Graph.of(recorded(stack)[1]), TODAY) for stack in STACKS}
 
 
 def made(*resources: Resource, region: str = "ap-northeast-2", as_of: date = TODAY) -> Estimate:

@@ -17,12 +17,12 @@ import pytest
 from policy_sentry.querying.actions import get_action_data
 from typer.testing import CliRunner
 
-from preflight import program
 from preflight.cli import app
 from preflight.deployer import LONGEST, Deployer, actions, deployer, table
 from preflight.errors import BadInputError
 from preflight.graph import UNKNOWN, Graph, Resource
 from preflight.policies import Decision, Request, decide, parse
+from tests.recorded import STACKS, recorded
 
 with warnings.catch_warnings():
     # The linter leaves its two data files to the garbage collector when it is imported.
@@ -30,7 +30,6 @@ with warnings.catch_warnings():
     import parliament
 
 ROOT = Path(__file__).parents[2]
-STACKS = sorted(path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml"))
 ROWS: dict[str, dict[str, Any]] = {key: row for key, row in table().items() if ":" in key}
 ACTIONS = sorted({action for row in ROWS.values() for action in actions(row, dict.fromkeys(row.get("when", {}), True))})
 ACCOUNT = "111122223333"
@@ -63,16 +62,8 @@ NARROWED_BY_THE_GUIDE = {"eks:CreateCluster"}
 
 
 @cache
-def recordings() -> dict[str, list[program.Recording]]:
-    found: dict[str, list[program.Recording]] = {}
-    for recording in program.record(ROOT, STACKS):
-        found.setdefault(recording["stack"], []).append(recording)
-    return found
-
-
-@cache
 def of_stack(stack: str) -> Deployer:
-    preview, update = recordings()[stack]
+    preview, update = recorded(stack)
     return deployer(stack, Graph.of(preview), update["invokes"])
 
 

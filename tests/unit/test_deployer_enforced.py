@@ -19,9 +19,9 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 from moto.core import set_initial_no_auth_action_count
 
-from preflight import program
 from preflight.deployer import deployer, table
 from preflight.graph import Graph, Resource
+from tests.recorded import recorded
 
 ROOT = Path(__file__).parents[2]
 REGION = "ap-northeast-2"
@@ -321,7 +321,7 @@ MAKERS: dict[str, Callable[[World, Resource, dict[str, Any]], None]] = {
 @pytest.fixture(scope="module")
 def dev() -> tuple[Graph, list[dict[str, Any]]]:
     """The plan of the dev stack, and the deployer's policies with every Resource "*" and no Condition."""
-    preview, update = program.record(ROOT, ["dev"])
+    preview, update = recorded("dev")
     documents: list[dict[str, Any]] = json.loads(
         json.dumps(deployer("dev", Graph.of(preview), update["invokes"]).documents)
     )

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from preflight import program
 from preflight.finding import Finding
 from preflight.graph import Graph
 from preflight.program import RecordedResource, Recording
 from preflight.rules import RULES, Stack, check
+from tests.recorded import recorded
 
 ROOT = Path(__file__).parents[3]
 AS_OF = date(2026, 11, 22)
@@ -151,9 +151,7 @@ def _key(raw: RecordedResource) -> str:
 
 @cache
 def _recorded(stack: str) -> Recorded:
-    preview, update = program.record(ROOT, [stack])
-    assert update["error"] is None, update["error"]
-    return Recorded(preview, update)
+    return Recorded(*recorded(stack))
 
 
 @pytest.fixture
@@ -174,21 +172,12 @@ def isolated() -> Recorded:
     return _recorded("isolated").copy()
 
 
-@cache
-def _system() -> dict[str, Recorded]:
-    found: dict[str, list[Recording]] = {}
-    for recording in program.record(ROOT, ["mesh", "cluster1", "cluster2"]):
-        assert recording["error"] is None, recording["error"]
-        found.setdefault(recording["stack"], []).append(recording)
-    return {name: Recorded(*modes) for name, modes in found.items()}
-
-
 def _together(name: str) -> Recorded:
-    stacks = {each: recorded.copy() for each, recorded in _system().items()}
-    for recorded in stacks.values():
+    stacks = {each: _recorded(each).copy() for each in ("mesh", "cluster1", "cluster2")}
+    for stack in stacks.values():
         # What a stack reads from is the copy, too.
-        recorded.update["beside"] = [stacks[each["stack"]].update for each in recorded.update.get("beside", ())]
-    stacks[name].others = [recorded for each, recorded in stacks.items() if each != name]
+        stack.update["beside"] = [stacks[each["stack"]].update for each in stack.update.get("beside", ())]
+    stacks[name].others = [stack for each, stack in stacks.items() if each != name]
     return stacks[name]
 
 
