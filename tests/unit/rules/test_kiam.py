@@ -196,7 +196,7 @@ MUTANTS: dict[str, tuple[Change, set[str]]] = {
     ),
     "kiam-second-identity": (
         second_identity,
-        {"trust-refused", "irsa-subject", "pod-identity-agent", "pod-before-association"},
+        {"trust-refused", "irsa-subject", "pod-identity-agent", "pod-before-association", "cluster-before-parts"},
     ),
     "kiam-session-bounds": (values("server", "sessionDuration", to="2h"), set()),
     "kiam-session-short": (
