@@ -78,6 +78,7 @@ def deletion_fails(lab: Lab, settled: Deployment, target: Target, folder: Path, 
 def killed_while_creating(lab: Lab, settled: Deployment, target: Target, folder: Path, *, when: When) -> Iterator[str]:
     """The engine's process ends in the middle of a creation; the documented recovery brings the stack up."""
     deployment = settled.again(folder)
+    deployment.keep_checkpoints()
     fault = Fault("create", target.type, target.name, kill=when)
     lab.cloud.faults = [fault]
     first = deployment.up()
@@ -91,6 +92,7 @@ def killed_while_creating(lab: Lab, settled: Deployment, target: Target, folder:
 def killed_while_deleting(lab: Lab, settled: Deployment, target: Target, folder: Path, *, when: When) -> Iterator[str]:
     """The engine's process ends in the middle of a deletion; the documented recovery lets the destroy finish."""
     deployment = settled.branch(folder)
+    deployment.keep_checkpoints()
     fault = Fault("delete", target.type, target.name, kill=when)
     lab.cloud.faults = [fault]
     first = deployment.destroy()
