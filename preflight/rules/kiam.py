@@ -11,11 +11,11 @@ from typing import Final, cast
 from weakref import WeakKeyDictionary
 
 from preflight import kiam as parts
-from preflight.graph import Graph, Resource
+from preflight.graph import UNKNOWN, Graph, Resource
 from preflight.identities import ROLE_ARN, Way, Wiring
 from preflight.kiam import PERMITTED, ROLE, Kiam, Part, Pods, alternatives, permits, seconds
 from preflight.rules.eks import estate, many
-from preflight.rules.rule import Hit, Stack, mapping, rule
+from preflight.rules.rule import Hit, Stack, UnknownValueError, mapping, rule, value
 from preflight.workloads import RELEASES, at, properties, text
 
 _REPO = "https://github.com/uswitch/kiam/blob/master"
@@ -334,6 +334,14 @@ def kiam_agent_dns(stack: Stack) -> Iterator[Hit]:
 # The chain of roles
 
 
+def _told(part: Part, flag: str) -> str:
+    """What a flag says. Raises UnknownValueError."""
+    given = part.flag(flag)
+    if given == str(UNKNOWN):
+        raise UnknownValueError(part.resource, part.setting(flag))
+    return given
+
+
 @rule(
     "kiam-assume-role",
     title="Kiam's server has no role of its own to assume",
@@ -346,7 +354,7 @@ def kiam_agent_dns(stack: Stack) -> Iterator[Hit]:
 def kiam_assume_role(stack: Stack) -> Iterator[Hit]:
     """The server is told its role, by a whole ARN."""
     for _, server in scene(stack).servers:
-        given = server.flag("assume-role-arn")
+        given = _told(server, "assume-role-arn")
         if (not given and (not server.version or server.version >= (4, 1))) or (
             given and not ROLE_ARN.fullmatch(given)
         ):
@@ -369,7 +377,7 @@ def kiam_assume_role(stack: Stack) -> Iterator[Hit]:
 def kiam_role_base(stack: Stack) -> Iterator[Hit]:
     """The base is of the server's own partition and ends where a name begins."""
     for _, server in scene(stack).servers:
-        given, own = server.flag("role-base-arn"), server.flag("assume-role-arn").split(":")
+        given, own = _told(server, "role-base-arn"), _told(server, "assume-role-arn").split(":")
         shaped = re.fullmatch(r"arn:(aws[a-z-]*):iam::\d{12}:role/(?:.+/)?", given)
         if given and (not shaped or (len(own) > 1 and own[1] != shaped[1])):
             start = ":".join(own[:5]) if len(own) > 5 else "arn:aws:iam::111122223333"
@@ -556,7 +564,7 @@ def kiam_shared_nodes(stack: Stack) -> Iterator[Hit]:
         own = [one.group for one in kiam.server_nodes]
         others = {one.role_arn: one.group.name for one in kiam.nodes if one.group not in own}
         for one in kiam.server_nodes:
-            other = others.get(one.role_arn)
+            other = others.get(one.role_arn or str(value(one.group, "nodeRoleArn")))
             if one.takes({}) or other:
                 problem = f"has one role with {other}" if other else "has no taint, so it takes every pod"
                 yield Hit(

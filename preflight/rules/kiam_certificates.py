@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from preflight.graph import Graph, Resource
+from preflight.graph import UNKNOWN, Graph, Resource
 from preflight.kiam import Kiam, Part
 from preflight.rules.eks import many
 from preflight.rules.kiam import scene
-from preflight.rules.rule import Hit, Stack, rule
+from preflight.rules.rule import Hit, Stack, UnknownValueError, rule
 from preflight.workloads import at, properties, text
 
 _TLS = "https://github.com/uswitch/kiam/blob/master/docs/TLS.md"
@@ -55,8 +55,10 @@ def _files(stack: Stack, kiam: Kiam, part: Part) -> _Files | None:
         values = properties(secret)
         if _is(values, kiam, secret, part, text(values, "metadata", "name")):
             plain, coded = at(values, "stringData"), at(values, "data")
+            if UNKNOWN in (plain, coded):
+                raise UnknownValueError(secret, "data")
             texts = {key: _decoded(item) for key, item in _texts(coded).items()} | _texts(plain)
-            return _Files(secret, texts, frozenset(texts))
+            return _Files(secret, texts, frozenset([*_mapping(coded), *_mapping(plain)]))
     for made in stack.graph.resources.values():
         if _CERTIFICATES.fullmatch(made.type):
             values = properties(made)
@@ -70,9 +72,12 @@ def _is(values: object, kiam: Kiam, resource: Resource, part: Part, name: str) -
     return name == part.secret and namespace == part.namespace and kiam.covers(resource)
 
 
+def _mapping(found: object) -> Mapping[str, object]:
+    return cast("Mapping[str, object]", found) if isinstance(found, Mapping) else {}
+
+
 def _texts(found: object) -> dict[str, str]:
-    values = cast("Mapping[str, object]", found) if isinstance(found, Mapping) else {}
-    return {key: item for key, item in values.items() if isinstance(item, str)}
+    return {key: item for key, item in _mapping(found).items() if isinstance(item, str)}
 
 
 def _decoded(coded: str) -> str:

@@ -100,6 +100,8 @@ def lattice_network_closed(stack: Stack) -> Iterator[Hit]:
         objects = [one for gateway in lattice.gateways(found) for one in lattice.auth_policies(found, gateway)]
         named = [one for one in objects if text(one.spec, "targetRef", "name") == name]
         if value(network, "authType") == AWS_IAM and not lattice.policies_of(found, network) and not named:
+            for policy in found.graph.of_type(lattice.AUTH_POLICY):
+                value(policy, "resourceIdentifier")  # one whose network is not known yet may be this one's
             yield Hit(
                 resource=network,
                 message=f"Service network {network.name} wants IAM and has no auth policy.",

@@ -211,7 +211,7 @@ class Lab:
 def laboratory(home: Path) -> Generator[Lab]:
     """Start the doubles."""
     # Python looks for garbage after every 700 objects, and a program makes a hundred thousand: half its time.
-    gc.set_threshold(100_000)
+    gc.set_threshold(500_000)
     cloud = Cloud(World("nowhere"))
     language = grpc.server(futures.ThreadPoolExecutor(max_workers=2))
     language_pb2_grpc.add_LanguageRuntimeServicer_to_server(_Language(), language)

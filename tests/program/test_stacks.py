@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from preflight.create_only import table
 from preflight.graph import Graph, Resource, Secret
 from preflight.identities import explain
 from preflight.program import start
+from preflight.rules import Stack, check
 from tests.recorded import STACKS, recorded
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +49,15 @@ def test_a_preview_registers_what_an_update_registers(recordings, stack):
         return sorted(each["urn"] for each in recordings[stack, mode]["resources"])
 
     assert registered("preview") == registered("update"), "a resource is born inside an apply"
+
+
+def test_what_a_preview_does_not_know_yet_is_no_mistake(recordings, stack):
+    def said(mode):
+        graph = Graph.of(recordings[stack, mode])
+        found = check(Stack(name=stack, graph=graph, as_of=date(2026, 11, 22)))
+        return {(each.severity, each.rule, each.resource) for each in found if each.severity != "note"}
+
+    assert said("preview") <= said("update"), "a policy pack would stop a good program"
 
 
 def test_every_child_stands_under_the_component_that_its_name_begins_with(graph):
