@@ -14,8 +14,8 @@ import typer
 from preflight import program
 from preflight import steps as moving
 from preflight.errors import BadInputError, NoAnswerError, ProgramFailedError
-from preflight.report import CallsFormat, DiffFormat, Format
-from preflight.steps import GuideName, StepsFormat
+from preflight.journey import GuideName
+from preflight.report import DiffFormat, Format, PlainFormat
 
 app = typer.Typer(
     add_completion=False,
@@ -109,7 +109,7 @@ def access(
 def calls(
     context: typer.Context,
     stacks: Stacks = None,
-    form: Annotated[CallsFormat, typer.Option("--format", help="What to write.")] = "text",
+    form: Annotated[PlainFormat, typer.Option("--format", help="What to write.")] = "text",
 ) -> None:
     """Show who may call whom over VPC Lattice, the stacks taken as one system, and which policy decides."""
     with program.start(context.obj, stacks or (), modes=("update",)) as running:
@@ -125,7 +125,7 @@ def calls(
 def order(
     context: typer.Context,
     stacks: Stacks = None,
-    form: Annotated[CallsFormat, typer.Option("--format", help="What to write.")] = "text",
+    form: Annotated[PlainFormat, typer.Option("--format", help="What to write.")] = "text",
 ) -> None:
     """Show in which waves a stack comes up and goes down, and the critical path with typical durations."""
     with program.start(context.obj, stacks or (), modes=("update",)) as running:
@@ -159,7 +159,7 @@ def diff(
 def cost(
     context: typer.Context,
     stacks: Stacks = None,
-    form: Annotated[CallsFormat, typer.Option("--format", help="What to write.")] = "text",
+    form: Annotated[PlainFormat, typer.Option("--format", help="What to write.")] = "text",
     as_of: AsOf = None,
 ) -> None:
     """Show what a stack costs a month by list price, as far as that can be known before."""
@@ -179,7 +179,7 @@ def cost(
 def rights(
     context: typer.Context,
     stacks: Stacks = None,
-    form: Annotated[CallsFormat, typer.Option("--format", help="What to write.")] = "text",
+    form: Annotated[PlainFormat, typer.Option("--format", help="What to write.")] = "text",
     output: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write each policy to a file there.")] = None,
 ) -> None:
     """Show the least IAM policies of whoever deploys a stack; exit 1 where a type's rights are not known."""
@@ -202,7 +202,7 @@ def steps(
     context: typer.Context,
     guide: Annotated[GuideName, typer.Argument(help="From where to where.")],
     stacks: Stacks = None,
-    form: Annotated[StepsFormat, typer.Option("--format", help="What to write.")] = "text",
+    form: Annotated[PlainFormat, typer.Option("--format", help="What to write.")] = "text",
 ) -> None:
     """Show the ordered steps that move workloads from one mechanism to another, and what each changes."""
     found = moving.run(context.obj, guide, stacks or ())
@@ -215,7 +215,7 @@ def steps(
 def doctor(
     context: typer.Context,
     stack: Stack,
-    form: Annotated[StepsFormat, typer.Option("--format", help="What to write.")] = "text",
+    form: Annotated[PlainFormat, typer.Option("--format", help="What to write.")] = "text",
 ) -> None:
     """Ask AWS whether a stack can be made, and whether what is there is as the program says; needs credentials."""
     from preflight.live import doctor as examining
@@ -229,7 +229,7 @@ def doctor(
 def leftovers(
     context: typer.Context,
     stack: Stack,
-    form: Annotated[StepsFormat, typer.Option("--format", help="What to write.")] = "text",
+    form: Annotated[PlainFormat, typer.Option("--format", help="What to write.")] = "text",
     lost_state: Annotated[
         bool, typer.Option("--lost-state", help="Count what the stack itself made as well: its state is lost.")
     ] = False,

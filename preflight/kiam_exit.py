@@ -15,9 +15,9 @@ from preflight.diff import StackDiff, stack_diff
 from preflight.errors import BadInputError, ProgramFailedError
 from preflight.graph import Graph, Resource
 from preflight.identities import ANNOTATION, Way, Wiring
+from preflight.journey import Journey, Move, Reason, Stay, Step
 from preflight.kiam import PERMITTED, ROLE, Kiam, Pods
 from preflight.program import Recording, Running
-from preflight.steps import Journey, Move, Reason, Stay, Step
 from preflight.workloads import at, properties, text
 
 _SETTING = "kiam"

@@ -29,9 +29,9 @@ from preflight.draft import ASSOCIATION, Draft
 from preflight.errors import BadInputError, ProgramFailedError
 from preflight.graph import Graph, Resource
 from preflight.identities import AGENT, ANNOTATION, Identity, Way, Wiring
+from preflight.journey import GuideName, Journey, Move, Reason, Stay, Step
 from preflight.policies import MalformedError, Statement, parse
 from preflight.program import Recording, Running
-from preflight.steps import GuideName, Journey, Move, Reason, Stay, Step
 from preflight.workloads import ADDON, RELEASES, Workload, at, properties, text
 
 _Mechanism: TypeAlias = Literal["irsa", "pod-identity"]

@@ -24,8 +24,8 @@ from preflight.live.place import Place, places
 from preflight.live.quotas import quotas
 from preflight.live.verdict import Status, Verdict, explained
 from preflight.program import Recording
+from preflight.report import PlainFormat
 from preflight.rules.eks import Cluster, Estate
-from preflight.steps import StepsFormat
 
 _COLOURS: dict[Status, str] = {
     "ok": "green",
@@ -180,7 +180,7 @@ def _tried(about: str, link: str, examine: Callable[[], Sequence[Verdict]]) -> S
         return [Verdict(about=about, link=link, status="unknown", text=str(unanswered.gap))]
 
 
-def publish(examinations: Sequence[Examination], form: StepsFormat) -> None:
+def publish(examinations: Sequence[Examination], form: PlainFormat) -> None:
     """Write the examinations to stdout."""
     if form == "json":
         screen.machine({"clusters": [_plain(one) for one in examinations]})

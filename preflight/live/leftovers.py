@@ -20,8 +20,8 @@ from preflight.live.asking import Account, Answer, Gap, UnansweredError, connect
 from preflight.live.place import Place, places
 from preflight.live.traces import Found
 from preflight.program import Recording
+from preflight.report import PlainFormat
 from preflight.rules.eks import Estate
-from preflight.steps import StepsFormat
 
 _Finder: TypeAlias = Callable[[Account, str], Iterator[Found]]
 
@@ -140,7 +140,7 @@ def _sort(report: Leftovers, one: Found, cluster: Answer, *, lost_state: bool) -
         report.left.append(one)
 
 
-def publish(reports: Sequence[Leftovers], form: StepsFormat) -> None:
+def publish(reports: Sequence[Leftovers], form: PlainFormat) -> None:
     """Write the reports to stdout."""
     if form == "json":
         screen.machine({"clusters": [_plain(report) for report in reports]})

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Format: TypeAlias = Literal["text", "markdown", "json", "sarif", "html"]
 DiffFormat: TypeAlias = Literal["text", "markdown", "json"]
-CallsFormat: TypeAlias = Literal["text", "json"]
+PlainFormat: TypeAlias = Literal["text", "json"]
 
 
 def publish(report: Report, form: Format, output: Path | None, *, quiet: bool) -> None:

@@ -12,11 +12,11 @@ from rich.text import Text
 
 from preflight import cost
 from preflight.cost import CostChange, Estimate, Line, money
-from preflight.report import CallsFormat, machine
+from preflight.report import PlainFormat, machine
 from preflight.report.terminal import console
 
 
-def publish(estimates: Sequence[Estimate], form: CallsFormat) -> None:
+def publish(estimates: Sequence[Estimate], form: PlainFormat) -> None:
     """Write estimates to stdout."""
     if form == "json":
         sys.stdout.write(json.dumps(document(estimates), indent=2, ensure_ascii=False) + "\n")

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from preflight import deployer
 from preflight.deployer import Deployer
-from preflight.report import CallsFormat, machine, write
+from preflight.report import PlainFormat, machine, write
 from preflight.report.merged import counted
 from preflight.report.terminal import console
 
@@ -19,7 +19,7 @@ _MANY = 6
 """Resources of a statement that are listed before the rest is only counted."""
 
 
-def publish(deployers: Sequence[Deployer], form: CallsFormat, folder: Path | None) -> None:
+def publish(deployers: Sequence[Deployer], form: PlainFormat, folder: Path | None) -> None:
     """Write the rights to stdout, and each policy document to a file of its own in a folder.
 
     Raises BadInputError if a file cannot be written.

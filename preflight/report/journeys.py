@@ -10,12 +10,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from preflight.report import differences, machine
+from preflight.journey import Journey, Step
+from preflight.report import PlainFormat, differences, machine
 from preflight.report.terminal import console
-from preflight.steps import Journey, Step, StepsFormat
 
 
-def publish(journeys: Sequence[Journey], form: StepsFormat) -> None:
+def publish(journeys: Sequence[Journey], form: PlainFormat) -> None:
     """Write journeys to stdout."""
     if form == "json":
         sys.stdout.write(json.dumps([document(one) for one in journeys], indent=2, ensure_ascii=False) + "\n")

@@ -14,13 +14,13 @@ from rich.text import Text
 
 from preflight.call_matrix import Matrix, Row
 from preflight.calls import Verdict
-from preflight.report import CallsFormat, machine
+from preflight.report import PlainFormat, machine
 from preflight.report.terminal import console
 
 _STYLES = {"admitted": "green", "refused": "red", "undecided": "yellow"}
 
 
-def publish(matrix: Matrix, form: CallsFormat) -> None:
+def publish(matrix: Matrix, form: PlainFormat) -> None:
     """Write a matrix to stdout."""
     if form == "json":
         sys.stdout.write(json.dumps(document(matrix), indent=2, ensure_ascii=False) + "\n")

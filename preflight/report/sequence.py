@@ -13,12 +13,12 @@ from rich.text import Text
 from preflight import order
 from preflight.graph import Graph
 from preflight.order import Course, Step
-from preflight.report import CallsFormat, machine
+from preflight.report import PlainFormat, machine
 from preflight.report.merged import counted
 from preflight.report.terminal import console
 
 
-def publish(graphs: Mapping[str, Graph], form: CallsFormat) -> None:
+def publish(graphs: Mapping[str, Graph], form: PlainFormat) -> None:
     """Write the order of each stack to stdout."""
     courses = {
         stack: {"creation": order.creation(graph), "destruction": order.destruction(graph)}

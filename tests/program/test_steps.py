@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from preflight.diff import StackDiff, stack_diff
+from preflight.journey import Journey
 from preflight.program import record
-from preflight.steps import Journey, run
+from preflight.steps import run
 from tests.project import linked, stack_values, write_stack
 
 READ_ONLY = {"managedPolicyArns": ["arn:aws:iam::aws:policy/ReadOnlyAccess"]}
