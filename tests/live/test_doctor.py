@@ -270,7 +270,7 @@ BREAKS = {
     "the class is gone": (class_gone, INGRESS, "class", "there is no class alb"),
     "the class is another controller's": (class_of_another, INGRESS, "class", "k8s.io/ingress-nginx"),
 }
-"""What is broken, and which link says what about it. The third seed's symptoms go by its own names for them."""
+"""What is broken, and which link says what about it: wrong names, missing pieces and old policies of live clusters."""
 
 WITHOUT_API = (
     "a subnet lacks its tag",

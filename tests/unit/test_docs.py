@@ -98,14 +98,14 @@ def test_a_command_to_copy_is_one_that_there_is(line):
 
 
 IDENTITIES = (ROOT / "docs" / "identities.md").read_text(encoding="utf-8")
-SEED = "kube-system/alb-controller"
+CONTROLLER = "kube-system/alb-controller"
 
 
 def test_the_stack_file_entry_in_the_docs_is_short_and_accepted():
     entry = IDENTITIES.split("```yaml\n")[1].split("```")[0]
     assert len(entry.splitlines()) < 8
     (settings,) = YAML(typ="safe").load(entry).values()
-    assert IdentitySettings.model_validate_json(json.dumps(settings[SEED])).role_name == "alb_controller-role"
+    assert IdentitySettings.model_validate_json(json.dumps(settings[CONTROLLER])).role_name == "alb_controller-role"
 
 
 def test_the_role_in_the_docs_is_short_and_admits_its_account_from_both_providers_and_no_third(tmp_path, monkeypatch):

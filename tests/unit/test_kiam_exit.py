@@ -18,7 +18,7 @@ def declared() -> steps.Journey:
 
 @pytest.fixture(scope="module")
 def by_hand() -> dict[str, steps.Journey]:
-    return {one.stack: one for one in steps.run(PROGRAM, "leave-kiam", ["good", "seed"])}
+    return {one.stack: one for one in steps.run(PROGRAM, "leave-kiam", ["good", "guide"])}
 
 
 def test_each_workload_leaves_and_kiam_goes_last(declared):
@@ -71,7 +71,7 @@ def test_one_hop_is_wanted_where_nodes_allow_more(by_hand):
         return [step.do for step in by_hand[stack].moves[-1].steps if "hop_limit=1" in step.do]
 
     assert hops("good") == [], "its nodes have one hop already"
-    assert "workers" in hops("seed")[0]
+    assert "workers" in hops("guide")[0]
 
 
 def test_keys_that_somebody_made_are_deleted_by_hand(by_hand):
@@ -79,7 +79,7 @@ def test_keys_that_somebody_made_are_deleted_by_hand(by_hand):
         return [line for step in by_hand[stack].moves[-1].steps for line in step.commands if "delete secret" in line]
 
     assert deletes("good") == []
-    assert deletes("seed") == [
+    assert deletes("guide") == [
         "kubectl -n kube-system delete secret kiam-agent-tls",
         "kubectl -n kube-system delete secret kiam-server-tls",
     ]

@@ -26,7 +26,7 @@ def listener(name: str, port: float, protocol: str, **more: Any) -> dict[str, An
 HTTP = listener("http-listener", 80, "HTTP")
 DEFAULT_DOMAIN = listener("https-listener-with-default-domain", 443, "HTTPS")
 CUSTOM_DOMAIN = listener("https-listener-with-custom-domain", 443, "HTTPS", tls=TERMINATE)
-SEED = [HTTP, DEFAULT_DOMAIN, CUSTOM_DOMAIN]
+BLUEPRINT = [HTTP, DEFAULT_DOMAIN, CUSTOM_DOMAIN]
 """The listeners of the blueprint that this pattern comes from."""
 
 ROUTE = {
@@ -98,7 +98,7 @@ def mutation(*path: str | int, to: object) -> Change:
 
 MUTANTS: dict[str, Change] = {
     "custom-object-fields": lambda stack: put(stack, "Gateway", {"gatewayClassName": "own", "listeners": []}),
-    "gateway-listeners": gateway(*SEED),
+    "gateway-listeners": gateway(*BLUEPRINT),
     "http-route-invalid": route("rules", 0, "backendRefs", 0, "port", to=None),
     "kyverno-policy-invalid": mutation("mutations", 0, "patchType", to="StrategicMerge"),
 }
@@ -135,7 +135,7 @@ def test_what_the_definitions_take_is_not_reported(change: Change, dev: Recorded
 
 
 def test_the_listeners_of_the_blueprint_are_refused_for_two_being_one(dev: Recorded, new_findings: Any):
-    (found,) = own(dev, gateway(*SEED), new_findings)
+    (found,) = own(dev, gateway(*BLUEPRINT), new_findings)
     assert found.message == (
         "Gateway infra/own: the listeners https-listener-with-default-domain and https-listener-with-custom-domain are "
         "all HTTPS on port 443 for every host; the combination of port, protocol and hostname must be unique."

@@ -40,9 +40,9 @@ def good() -> Recorded:
 
 
 @pytest.fixture
-def seed() -> Recorded:
+def guide() -> Recorded:
     """A copy of what a guide of 2019 installs."""
-    return _recorded("seed").copy()
+    return _recorded("guide").copy()
 
 
 def values(*path: str, to: object) -> Change:
@@ -406,15 +406,15 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_guides_mistake_is_named(mistake, seed):
-    assert MISTAKES[mistake] in of_kiam(seed)
+def test_a_guides_mistake_is_named(mistake, guide):
+    assert MISTAKES[mistake] in of_kiam(guide)
 
 
-def test_nothing_else_is_said_of_the_guide(seed):
-    assert of_kiam(seed) == set(MISTAKES.values())
+def test_nothing_else_is_said_of_the_guide(guide):
+    assert of_kiam(guide) == set(MISTAKES.values())
 
 
-def test_the_control_plane_is_named_where_nodes_are_meant(seed):
-    (finding,) = seed.of("kiam-server-trust")
+def test_the_control_plane_is_named_where_nodes_are_meant(guide):
+    (finding,) = guide.of("kiam-server-trust")
     assert "role/control-plane, which no node has" in finding.message
     assert f"Name {BASE}worker as AWS principal" in finding.fix
