@@ -20,6 +20,7 @@ from preflight.access import OidcProvider, WebIdentityToken, may_assume
 from preflight.cli import app
 from preflight.graph import Graph
 from preflight.program import record
+from tests.recorded import STACKS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -44,6 +45,14 @@ def test_the_configuration_table_is_current(generate):
 def test_every_stack_file_is_completed_from_the_schema():
     for file in ROOT.glob("Pulumi.*.yaml"):
         assert file.read_text(encoding="utf-8").startswith("# yaml-language-server: $schema=docs/stack.schema.json\n")
+
+
+@pytest.mark.parametrize("command", ["check", "diff"])
+def test_a_pull_request_is_judged_by_every_stack(command):
+    workflow = YAML(typ="safe").load(ROOT / ".github" / "workflows" / "pull-request.yml")
+    runs = [step.get("run", "").split() for step in workflow["jobs"]["preflight"]["steps"]]
+    (line,) = [words for words in runs if words[:2] == [".venv/bin/preflight", command]]
+    assert set(STACKS) <= set(line), "a stack that nobody names is judged by nobody"
 
 
 def test_the_program_in_the_readme_runs_and_wires_what_it_says(tmp_path, monkeypatch):
