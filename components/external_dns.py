@@ -13,7 +13,7 @@ import iam_policies
 from components import versions
 from components.cluster_target import ClusterTarget
 from components.pod_role import ROLE_HASH_ANNOTATION, IdentitySettings, PodRole, PodRoleArgs
-from components.regions import partition_of
+from components.regions import hosted_zone_arn, partition_of
 from components.release import release
 from components.service_account import ServiceAccountRef
 
@@ -81,7 +81,7 @@ class ExternalDns(pulumi.ComponentResource):
         )
 
         def policy(ids: Sequence[str]) -> str:
-            zone_arns = [f"arn:{partition}:route53:::hostedzone/{each}" for each in ids]
+            zone_arns = [hosted_zone_arn(cluster.region, each) for each in ids]
             return iam_policies.policy_text(
                 "external-dns", partition=partition, parameters={"hostedZoneArns": zone_arns}
             )

@@ -16,7 +16,7 @@ from components.cluster_target import ClusterTarget
 from components.external_dns import EXTERNAL_DNS_ACCOUNT, ExternalDns, ExternalDnsArgs
 from components.issuers import AcmeSettings, CaSettings, Issuers, IssuersArgs
 from components.pod_role import ROLE_HASH_ANNOTATION, IdentitySettings, PodRole, PodRoleArgs
-from components.regions import partition_of
+from components.regions import hosted_zone_arn
 from components.release import release
 from components.section import DomainName, Label, Section, ZoneId
 from components.service_account import ServiceAccountRef
@@ -221,10 +221,7 @@ class IngressStack(pulumi.ComponentResource):
             }
             cert_manager_needs: list[pulumi.Resource] = []
             if settings.cert_manager.acme is not None:
-                zone_arns = [
-                    f"arn:{partition_of(cluster.region)}:route53:::hostedzone/{zone_id}"
-                    for zone_id in settings.zones.values()
-                ]
+                zone_arns = [hosted_zone_arn(cluster.region, zone_id) for zone_id in settings.zones.values()]
                 cert_manager = identity(
                     "cert-manager-identity",
                     CERT_MANAGER_ACCOUNT,
@@ -241,7 +238,7 @@ class IngressStack(pulumi.ComponentResource):
             self.cert_manager_ready.append(
                 release(
                     name,
-                    versions.CERT_MANAGER,
+                    cluster.version.chart(versions.CERT_MANAGER.name),
                     cluster=cluster,
                     parent=self,
                     namespace=cert_manager_namespace.metadata.name,

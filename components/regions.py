@@ -41,6 +41,11 @@ def endpoint_service_of(region: str, service: str) -> str:
     return f"{prefix if service in services else 'com.amazonaws'}.{region}.{service}"
 
 
+def hosted_zone_arn(region: str, zone_id: str) -> str:
+    """The ARN of a Route 53 zone, which knows no region and no account, only the partition."""
+    return f"arn:{partition_of(region)}:route53:::hostedzone/{zone_id}"
+
+
 def zone_letter(region: str, zone: str) -> str | None:
     """The letter of an availability zone of this region, or None where the zone is not one.
 

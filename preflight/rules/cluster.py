@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 from preflight.graph import Resource
 from preflight.kiam import first_steps
-from preflight.rules.eks import Estate, NodeGroup, estate, lasts, many
+from preflight.rules.eks import Cluster, Estate, NodeGroup, estate, lasts, many
 from preflight.rules.rule import Hit, Stack, items, mapping, rule, text, value
 from preflight.workloads import at, properties, workloads
 
@@ -44,6 +44,23 @@ _ADDON_POLICIES = {
 }
 
 
+def open_endpoints(stack: Stack) -> Iterator[tuple[Cluster, list[str]]]:
+    """Yield the clusters whose public endpoint answers to everybody, with the ranges that say so. Raises."""
+    for cluster in estate(stack).clusters:
+        ranges = many(cluster.get("vpcConfig.publicAccessCidrs")) or ["0.0.0.0/0"]
+        everywhere = [str(one) for one in ranges if str(one).endswith("/0")]
+        if cluster.get("vpcConfig.endpointPublicAccess") is not False and everywhere:
+            yield cluster, everywhere
+
+
+def narrower_endpoint(cluster: Cluster) -> str:
+    """How to narrow the public endpoint, for a fix."""
+    return (
+        f"Set {cluster.write('vpcConfig.publicAccessCidrs')} to your own ranges, such as 203.0.113.0/24, "
+        f"or {cluster.write('vpcConfig.endpointPublicAccess')} to False."
+    )
+
+
 @rule(
     "cluster-endpoint-open",
     title="The Kubernetes API is open to the world",
@@ -56,16 +73,12 @@ _ADDON_POLICIES = {
 )
 def cluster_endpoint_open(stack: Stack) -> Iterator[Hit]:
     """The endpoint is private, or open to named ranges."""
-    for cluster in () if lasts(stack) else estate(stack).clusters:
-        ranges = many(cluster.get("vpcConfig.publicAccessCidrs")) or ["0.0.0.0/0"]
-        everywhere = [one for one in ranges if str(one).endswith("/0")]
-        if cluster.get("vpcConfig.endpointPublicAccess") is not False and everywhere:
-            yield Hit(
-                resource=cluster.resource,
-                message=f"The API endpoint of cluster {cluster.name} answers to {', '.join(map(str, everywhere))}.",
-                fix=f"Set {cluster.write('vpcConfig.publicAccessCidrs')} to your own ranges, such as 203.0.113.0/24, "
-                f"or {cluster.write('vpcConfig.endpointPublicAccess')} to False.",
-            )
+    for cluster, everywhere in () if lasts(stack) else open_endpoints(stack):
+        yield Hit(
+            resource=cluster.resource,
+            message=f"The API endpoint of cluster {cluster.name} answers to {', '.join(everywhere)}.",
+            fix=narrower_endpoint(cluster),
+        )
 
 
 @rule(

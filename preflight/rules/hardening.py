@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from preflight.graph import Resource
 from preflight.policies import MalformedError, Request, decide, parse
+from preflight.rules.cluster import narrower_endpoint, open_endpoints
 from preflight.rules.eks import Cluster, NodeGroup, estate, lasts, many, parsed
 from preflight.rules.rule import Hit, Stack, items, rule, text, value
 from preflight.workloads import at
@@ -98,15 +99,12 @@ def data_unprotected(stack: Stack) -> Iterator[Hit]:
 )
 def lasting_endpoint_open(stack: Stack) -> Iterator[Hit]:
     """The endpoint is private, or open to named ranges."""
-    for cluster in estate(stack).clusters if lasts(stack) else ():
-        ranges = many(cluster.get("vpcConfig.publicAccessCidrs")) or ["0.0.0.0/0"]
-        if cluster.get("vpcConfig.endpointPublicAccess") is not False and any(str(x).endswith("/0") for x in ranges):
-            yield Hit(
-                resource=cluster.resource,
-                message=f"Cluster {cluster.name} is protected, so it has users, and its API answers to everybody.",
-                fix=f"Set {cluster.write('vpcConfig.publicAccessCidrs')} to your own ranges, such as 203.0.113.0/24, "
-                f"or {cluster.write('vpcConfig.endpointPublicAccess')} to False.",
-            )
+    for cluster, _ in open_endpoints(stack) if lasts(stack) else ():
+        yield Hit(
+            resource=cluster.resource,
+            message=f"Cluster {cluster.name} is protected, so it has users, and its API answers to everybody.",
+            fix=narrower_endpoint(cluster),
+        )
 
 
 @rule(

@@ -10,6 +10,7 @@ from preflight.graph import UNKNOWN, Graph, Resource, Secret
 from preflight.identities import Identity, Way, explain, table
 from preflight.policies import Cause
 from preflight.workloads import SERVICE_ACCOUNT, workloads
+from tests.unit.registered import registered
 
 ACCOUNT = "111122223333"
 ISSUER = "https://oidc.eks.eu-central-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF"
@@ -547,24 +548,11 @@ def test_the_table_has_every_account_that_is_made_wired_or_run_under():
 
 
 def recording(*resources: Resource) -> Any:
-    plain = {
-        "parent": "", "custom": True, "remote": False, "read": False, "provider": "", "providers": {},
-        "dependencies": [], "propertyDependencies": {}, "protect": None, "deletedWith": "", "ignoreChanges": [],
-        "replaceOnChanges": [], "aliases": [], "deleteBeforeReplace": False, "retainOnDelete": False,
-        "customTimeouts": {}, "importId": "", "version": "", "source": {"file": "program.py", "line": 7},
-    }  # fmt: skip
+    source = {"file": "program.py", "line": 7}
     return {
         "stack": "dev",
         "resources": [
-            {
-                **plain,
-                "urn": r.urn,
-                "type": r.type,
-                "name": r.name,
-                "id": r.id,
-                "inputs": r.inputs,
-                "outputs": r.outputs,
-            }
+            registered(urn=r.urn, type=r.type, name=r.name, id=r.id, inputs=r.inputs, outputs=r.outputs, source=source)
             for r in resources
         ],
     }

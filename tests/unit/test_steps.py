@@ -10,6 +10,7 @@ import pytest
 
 from preflight import mechanisms
 from preflight.report import journeys
+from tests.unit.registered import registered
 
 ACCOUNT = "111122223333"
 HOST = "oidc.eks.eu-central-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF"
@@ -25,34 +26,15 @@ ANNOTATION = "eks.amazonaws.com/role-arn"
 
 def resource(type_, name, inputs=None, outputs=None, **other):
     inputs = inputs or {}
-    return {
-        "urn": f"urn:pulumi:dev::own::{type_}::{name}",
-        "type": type_,
-        "name": name,
-        "parent": "",
-        "custom": True,
-        "remote": False,
-        "read": False,
-        "provider": "",
-        "providers": {},
-        "inputs": inputs,
-        "outputs": {**inputs, **(outputs or {})},
-        "id": f"id-1-{name}",
-        "dependencies": [],
-        "propertyDependencies": {},
-        "protect": None,
-        "deletedWith": "",
-        "ignoreChanges": [],
-        "replaceOnChanges": [],
-        "aliases": [],
-        "deleteBeforeReplace": False,
-        "retainOnDelete": False,
-        "customTimeouts": {},
-        "importId": "",
-        "version": "",
-        "source": {"file": "__main__.py", "line": 7},
-        **other,
-    }
+    found = registered(
+        urn=f"urn:pulumi:dev::own::{type_}::{name}",
+        type=type_,
+        name=name,
+        inputs=inputs,
+        outputs={**inputs, **(outputs or {})},
+        id=f"id-1-{name}",
+    )
+    return {**found, **other}
 
 
 def tokens(*subjects, host=HOST, operator="StringEquals"):

@@ -185,6 +185,15 @@ def _change_template(_world: World, thing: Thing, inputs: dict[str, Json]) -> No
         thing.outputs["defaultVersion"] = thing.outputs["latestVersion"]
 
 
+_RULE = Kind(
+    "sgr-{hex}",
+    "ec2:security-group-rule/{id}",
+    (Ref("securityGroupId", GROUP), Ref("referencedSecurityGroupId", GROUP, holds=DEPENDENCY)),
+    outputs=lambda _world, _inputs: {"securityGroupRuleId": "{id}"},
+    problems=_rule_problems,
+    make=_make_rule,
+)
+
 KINDS: dict[str, Kind] = {
     VPC: Kind(
         "vpc-{hex}",
@@ -342,22 +351,8 @@ KINDS: dict[str, Kind] = {
         problems=_group_problems,
         make=_make_group,
     ),
-    INGRESS_RULE: Kind(
-        "sgr-{hex}",
-        "ec2:security-group-rule/{id}",
-        (Ref("securityGroupId", GROUP), Ref("referencedSecurityGroupId", GROUP, holds=DEPENDENCY)),
-        outputs=lambda _world, _inputs: {"securityGroupRuleId": "{id}"},
-        problems=_rule_problems,
-        make=_make_rule,
-    ),
-    EGRESS_RULE: Kind(
-        "sgr-{hex}",
-        "ec2:security-group-rule/{id}",
-        (Ref("securityGroupId", GROUP), Ref("referencedSecurityGroupId", GROUP, holds=DEPENDENCY)),
-        outputs=lambda _world, _inputs: {"securityGroupRuleId": "{id}"},
-        problems=_rule_problems,
-        make=_make_rule,
-    ),
+    INGRESS_RULE: _RULE,
+    EGRESS_RULE: _RULE,
     FLOW_LOG: Kind(
         "fl-{hex}",
         "ec2:vpc-flow-log/{id}",

@@ -10,6 +10,7 @@ import pytest
 from preflight.changes import ABSENT
 from preflight.diff import Diff, stack_diff
 from preflight.report import differences
+from tests.unit.registered import registered
 
 SECRET = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270"}
 VPC = "aws:ec2/vpc:Vpc"
@@ -27,34 +28,15 @@ def urn(type_, name, parent=""):
 def resource(type_, name, inputs=None, outputs=None, **other):
     inputs = inputs or {}
     parent = other.get("parent", "")
-    return {
-        "urn": urn(type_, name, parent),
-        "type": type_,
-        "name": name,
-        "parent": parent,
-        "custom": True,
-        "remote": False,
-        "read": False,
-        "provider": "",
-        "providers": {},
-        "inputs": inputs,
-        "outputs": {**inputs, **(outputs or {})},
-        "id": f"made-up-id-0123-of-{name}",
-        "dependencies": [],
-        "propertyDependencies": {},
-        "protect": None,
-        "deletedWith": "",
-        "ignoreChanges": [],
-        "replaceOnChanges": [],
-        "aliases": [],
-        "deleteBeforeReplace": False,
-        "retainOnDelete": False,
-        "customTimeouts": {},
-        "importId": "",
-        "version": "",
-        "source": {"file": "__main__.py", "line": 7},
-        **other,
-    }
+    found = registered(
+        urn=urn(type_, name, parent),
+        type=type_,
+        name=name,
+        inputs=inputs,
+        outputs={**inputs, **(outputs or {})},
+        id=f"made-up-id-0123-of-{name}",
+    )
+    return {**found, **other}
 
 
 def recording(*resources, outputs=None, directory="/here"):
